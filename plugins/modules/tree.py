@@ -1,0 +1,389 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Apply a set of files, directories and links to a host in one execution."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tree
+short_description: Apply a set of files, directories and links in one execution
+description:
+  - Brings any number of files, directories and links into the wanted state in one module execution. A loop over
+    M(ansible.builtin.template) costs two executions per item, which is what most of an unchanged run is spent on.
+  - Everything is prepared before anything is put in place, and each file is replaced by a rename, so that a full disk
+    or an unknown owner leaves what was there.
+  - With O(stage) and O(validate) the change is made on a copy of a directory first and tested there, across all of its
+    files, and the real one is touched only when the test passes.
+options:
+  entries:
+    description: What is to be there. Paths are absolute and unique.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description:
+          - Absolute path on the host. Missing parent directories are made, owned by root, mode 0755.
+          - With O(entries[].for_each) it is formatted with each item, such as C(/etc/nginx/sites/{name}.conf).
+        type: str
+        required: true
+      template:
+        description: A Jinja template below the role's C(templates/) to render into the file.
+        type: str
+      content:
+        description: The file's content as text.
+        type: str
+      copy:
+        description: A file or a whole directory below the role's C(files/) to copy as it is.
+        type: str
+      directory:
+        description: The path is a directory. What lies in it is left alone.
+        type: bool
+      link:
+        description: The path is a symbolic link to this target.
+        type: str
+      absent:
+        description: The path is not to be there. A directory goes with all that lies in it.
+        type: bool
+      for_each:
+        description: A list of mappings; the entry is applied once for each.
+        type: list
+        elements: dict
+      loop_var:
+        description: The name under which O(entries[].template) sees the item.
+        type: str
+        default: item
+      vars:
+        description: Further variables for O(entries[].template).
+        type: dict
+      mode:
+        description: Octal mode as a string. C(0644) for files and C(0755) for directories and executables by default.
+        type: str
+      owner:
+        description: Owner's name.
+        type: str
+        default: root
+      group:
+        description: Group's name.
+        type: str
+        default: root
+      sensitive:
+        description: The content never appears in a diff.
+        type: bool
+        default: false
+  purge:
+    description: Directories in which what matches a pattern and is no entry is removed. It does not descend.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The directory.
+        type: str
+        required: true
+      patterns:
+        description: Shell patterns of file names.
+        type: list
+        elements: str
+        required: true
+  stage:
+    description: A directory whose copy takes the change first, so that O(validate) can test it.
+    type: str
+  validate:
+    description: The command that tests the copy; C({stage}) stands for the copy's path. No shell is involved.
+    type: str
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full}
+author: djangofleet
+"""
+
+EXAMPLES = r"""
+- name: Write the sites of Nginx, tested before they are put in place
+  djangofleet.stack.tree:
+    entries:
+      - {path: /etc/nginx/nginx.conf, template: etc/nginx/nginx.conf.j2}
+      - path: "/etc/nginx/sites/{name}.conf"
+        template: etc/nginx/sites/site.conf.j2
+        for_each: "{{ nginx_sites }}"
+        loop_var: site
+    purge:
+      - {path: /etc/nginx/sites, patterns: ["*.conf"]}
+    stage: /etc/nginx
+    validate: nginx -t -q -c {stage}/nginx.conf
+  notify: Reload nginx
+"""
+
+RETURN = r"""
+changed_paths:
+  description: The paths that changed, or would in check mode.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import base64
+import fnmatch
+import grp
+import json
+import os
+import pwd
+import shlex
+import shutil
+import stat
+import tempfile
+import zlib
+
+from ansible.module_utils.basic import AnsibleModule
+
+HIDDEN = "(content not shown)\n"
+BINARY = "(binary content)\n"
+
+
+class TreeError(Exception):
+    """A wish that cannot be met; the text names the path and the reason."""
+
+
+def decode_payload(payload: str) -> list[dict]:
+    """Unpack what the action plugin sent: zlib-compressed JSON in base64."""
+    return json.loads(zlib.decompress(base64.b64decode(payload)))
+
+
+def read_current(path: str) -> dict:
+    """Describe what lies at a path now, without following a link."""
+    try:
+        info = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {"kind": "absent"}
+    found = {"mode": stat.S_IMODE(info.st_mode), "uid": info.st_uid, "gid": info.st_gid}
+    if stat.S_ISLNK(info.st_mode):
+        return {"kind": "link", "target": os.readlink(path)}
+    if stat.S_ISDIR(info.st_mode):
+        return {"kind": "directory", **found}
+    if stat.S_ISREG(info.st_mode):
+        with open(path, "rb") as handle:
+            return {"kind": "file", "content": handle.read(), **found}
+    return {"kind": "other", **found}
+
+
+class Tree:
+    """The wanted entries of a host and how far it is from them.
+
+    :param check: nothing is written; an owner that does not exist yet counts as a change.
+    """
+
+    def __init__(self, entries: list[dict], purge: list[dict], check: bool) -> None:
+        self.check = check
+        self.entries = [self._resolve(entry) for entry in entries]
+        wanted = {entry["path"] for entry in self.entries}
+        for rule in purge:
+            if not os.path.isdir(rule["path"]):
+                continue
+            for name in sorted(os.listdir(rule["path"])):
+                path = os.path.join(rule["path"], name)
+                if path not in wanted and any(fnmatch.fnmatchcase(name, pattern) for pattern in rule["patterns"]):
+                    self.entries.append({"path": path, "kind": "absent", "sensitive": True})
+
+    def _resolve(self, entry: dict) -> dict:
+        if entry["kind"] == "file":
+            entry["content"] = base64.b64decode(entry["content"])
+        if entry["kind"] in ("file", "directory"):
+            entry["mode"] = int(entry["mode"], 8)
+            entry["uid"] = self._identity(entry, "owner", pwd.getpwnam, "pw_uid")
+            entry["gid"] = self._identity(entry, "group", grp.getgrnam, "gr_gid")
+        return entry
+
+    def _identity(self, entry: dict, key: str, lookup, field: str) -> int | None:
+        try:
+            return getattr(lookup(entry[key]), field)
+        except KeyError:
+            if self.check:
+                return None
+            raise TreeError(f"{entry['path']}: there is no {key} '{entry[key]}' on this host") from None
+
+    def pending(self) -> list[dict]:
+        """The entries that differ from what the host has."""
+        return [entry for entry in self.entries if self._differs(entry)]
+
+    @staticmethod
+    def _differs(entry: dict) -> bool:
+        current = entry["current"] = read_current(entry["path"])
+        if current["kind"] != entry["kind"]:
+            return True
+        keys = {"file": ("content", "mode", "uid", "gid"), "directory": ("mode", "uid", "gid"), "link": ("target",)}
+        return any(current[key] != entry[key] for key in keys.get(entry["kind"], ()))
+
+
+def make_parents(path: str) -> None:
+    """Make the missing directories above a path, whatever the umask says."""
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        make_parents(parent)
+        os.mkdir(parent)
+        os.chmod(parent, 0o755)
+
+
+def relocate(path: str, root: str, copy: str) -> str:
+    """Where a path below root lies in the copy of root."""
+    return copy + path[len(root) :]
+
+
+def below(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+def apply(entries: list[dict]) -> None:
+    """Put entries in place: everything is written beside its place first, then renamed."""
+    prepared: list[tuple[str, str]] = []
+    try:
+        for entry in entries:
+            _check_replaceable(entry)
+            if entry["kind"] == "directory":
+                _apply_directory(entry)
+            elif entry["kind"] in ("file", "link"):
+                make_parents(entry["path"])
+                prepared.append((_prepare(entry), entry["path"]))
+        while prepared:
+            temporary, path = prepared[0]
+            os.rename(temporary, path)
+            prepared.pop(0)
+        for entry in entries:
+            if entry["kind"] == "absent":
+                _remove(entry["path"])
+    except OSError as error:
+        raise TreeError(f"{error.filename or entries[0]['path']}: {error.strerror or error}") from error
+    finally:
+        for temporary, _path in prepared:
+            os.unlink(temporary)
+
+
+def _check_replaceable(entry: dict) -> None:
+    found = read_current(entry["path"])["kind"]
+    if entry["kind"] in ("file", "link") and found == "directory":
+        raise TreeError(f"{entry['path']}: is a directory, wanted a {entry['kind']}; move it away first")
+    if entry["kind"] == "directory" and found not in ("absent", "directory"):
+        raise TreeError(f"{entry['path']}: is a {found}, wanted a directory; move it away first")
+
+
+def _apply_directory(entry: dict) -> None:
+    make_parents(entry["path"])
+    if not os.path.isdir(entry["path"]):
+        os.mkdir(entry["path"], 0o700)
+    os.chown(entry["path"], entry["uid"], entry["gid"])
+    os.chmod(entry["path"], entry["mode"])
+
+
+def _prepare(entry: dict) -> str:
+    directory, name = os.path.split(entry["path"])
+    if entry["kind"] == "link":
+        temporary = tempfile.mktemp(prefix=f".{name}.", dir=directory)  # a link is made, never opened
+        os.symlink(entry["target"], temporary)
+        return temporary
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(entry["content"])
+            handle.flush()
+            os.fchown(handle.fileno(), entry["uid"], entry["gid"])
+            os.fchmod(handle.fileno(), entry["mode"])
+            os.fsync(handle.fileno())
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return temporary
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
+
+
+def validate_copy(module: AnsibleModule, pending: list[dict], stage: str, command: str) -> None:
+    """Make the change on a copy of a directory and run a test on it.
+
+    :raises TreeError: the test said no; its output is in the text. The real directory has not been touched.
+    """
+    staged = [entry for entry in pending if below(entry["path"], stage)]
+    if not staged:
+        return
+    words = shlex.split(command)
+    if module.check_mode and not (os.path.isdir(stage) and shutil.which(words[0])):
+        return  # the package that brings both is not there yet
+    copy = tempfile.mkdtemp(prefix=os.path.basename(stage) + ".staged-", dir=os.path.dirname(stage))
+    try:
+        if os.path.isdir(stage):
+            shutil.copytree(stage, copy, symlinks=True, dirs_exist_ok=True)
+        root = {"uid": 0, "gid": 0}  # an owner unknown in check mode does not matter for the test
+        apply(
+            [
+                {
+                    **entry,
+                    **{key: value for key, value in root.items() if entry.get(key, 0) is None},
+                    "path": relocate(entry["path"], stage, copy),
+                }
+                for entry in staged
+            ]
+        )
+        code, out, err = module.run_command([word.replace("{stage}", copy) for word in words])
+        if code != 0:
+            report = (out + err).replace(copy, stage).strip()
+            raise TreeError(f"{stage}: the new content was refused by '{command}', nothing was changed:\n{report}")
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def as_text(state: dict) -> str:
+    """A state as a reader of a diff wants it."""
+    if state["kind"] == "file":
+        try:
+            return state["content"].decode()
+        except UnicodeDecodeError:
+            return BINARY
+    return {"link": f"link to {state.get('target')}\n", "directory": "directory\n"}.get(state["kind"], "")
+
+
+def describe(entry: dict) -> dict:
+    """One entry of the diff that Ansible shows."""
+    headers = {}
+    for side, state in (("before", entry["current"]), ("after", entry)):
+        attributes = ""
+        if "mode" in state:
+            attributes = f" ({state['uid']}:{state['gid']} {state['mode']:04o})"
+        headers[f"{side}_header"] = f"{entry['path']}{attributes}"
+    if entry.get("sensitive") and "file" in (entry["kind"], entry["current"]["kind"]):
+        same = entry["current"].get("content") == entry.get("content")
+        return {**headers, "before": HIDDEN if same else "", "after": HIDDEN if entry["kind"] == "file" else ""}
+    return {**headers, "before": as_text(entry["current"]), "after": as_text(entry)}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "payload": {"type": "str", "required": True, "no_log": True},
+            "purge": {"type": "list", "elements": "dict", "default": []},
+            "stage": {"type": "str"},
+            "validate": {"type": "str"},
+        },
+        required_together=[("stage", "validate")],
+        supports_check_mode=True,
+    )
+    try:
+        entries = decode_payload(module.params["payload"])
+        pending = Tree(entries, module.params["purge"], module.check_mode).pending()
+        if module.params["stage"]:
+            validate_copy(module, pending, module.params["stage"].rstrip("/"), module.params["validate"])
+        if not module.check_mode:
+            apply(pending)
+    except TreeError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=bool(pending),
+        changed_paths=[entry["path"] for entry in pending],
+        diff=[describe(entry) for entry in pending],
+    )
+
+
+if __name__ == "__main__":
+    main()
