@@ -1,0 +1,121 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The controller's half of djangofleet.stack.release: names a local source by its content and sends it if it is new."""
+
+from __future__ import annotations
+
+import fnmatch
+import getpass
+import hashlib
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+
+from ansible import constants as C
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+# Never part of a release: what belongs to the checkout or to the machine that it lies on.
+EXCLUDE = (".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", "*.pyc", ".DS_Store")
+
+
+def members(root: str, exclude: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The files and links below a directory in a fixed order, as (relative name, path)."""
+    for directory, names, files in os.walk(root):
+        names[:] = sorted(name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in exclude))
+        links = [name for name in names if os.path.islink(os.path.join(directory, name))]
+        for name in sorted((*files, *links)):
+            if not any(fnmatch.fnmatch(name, pattern) for pattern in exclude):
+                path = os.path.join(directory, name)
+                yield os.path.relpath(path, root), path
+
+
+def digest(root: str, exclude: Sequence[str]) -> str:
+    """A digest of names, contents and executable bits: the same for the same code, wherever and whenever it lies."""
+    result = hashlib.sha256()
+    for name, path in members(root, exclude):
+        if os.path.islink(path):
+            content = b"link " + os.readlink(path).encode()
+        else:
+            with open(path, "rb") as handle:
+                content = (b"exec " if os.access(path, os.X_OK) else b"file ") + handle.read()
+        result.update(f"{name}\0{len(content)}\0".encode() + content)
+    return result.hexdigest()
+
+
+def file_digest(path: str) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def pack(root: str, exclude: Sequence[str], target: str) -> None:
+    """Pack a directory; the receiver decides about owners."""
+    with tarfile.open(target, "w:gz", compresslevel=3) as archive:
+        for name, path in members(root, exclude):
+            archive.add(path, name, recursive=False)
+
+
+class ActionModule(ActionBase):
+    """Asks the host whether it has the release before it sends anything."""
+
+    _VALID_ARGS = frozenset(("app", "state", "source", "revision", "version", "release"))
+
+    def run(self, tmp=None, task_vars=None):
+        super().run(tmp, task_vars)
+        arguments = {key: value for key, value in self._task.args.items() if key != "source" and value is not None}
+        arguments["actor"] = f"{getpass.getuser()} by ansible"
+        source = self._task.args.get("source") or {}
+        if arguments.get("state") != "built":
+            return self._ask(arguments, task_vars)
+        kinds = [key for key in ("tree", "path", "package") if source.get(key)]
+        if len(kinds) != 1:
+            raise AnsibleActionFail(f"source: takes exactly one of tree, path, package; found {kinds or 'none'}")
+        if source.get("tree"):
+            return self._ask({**arguments, "tree": source["tree"]}, task_vars)
+        if source.get("path"):
+            return self._from_directory(arguments, source, task_vars)
+        return self._from_package(arguments, source["package"], task_vars)
+
+    def _from_directory(self, arguments: dict, source: dict, task_vars: dict) -> dict:
+        root = os.path.abspath(os.path.expanduser(source["path"]))
+        if not os.path.isdir(root):
+            raise AnsibleActionFail(
+                f"django_app.source.path of app '{arguments['app']}': '{source['path']}' is no directory on the controller; "
+                "give the path of the project's checkout"
+            )
+        exclude = (*EXCLUDE, *(source.get("exclude") or ()))
+        arguments = {**arguments, "revision": digest(root, exclude)}
+        answer = self._ask(arguments, task_vars)
+        if self._task.check_mode or answer.get("failed") or not answer.get("changed"):
+            return answer
+        with tempfile.TemporaryDirectory(dir=C.DEFAULT_LOCAL_TMP) as directory:
+            archive = os.path.join(directory, "source.tar.gz")
+            pack(root, exclude, archive)
+            return self._send(arguments, "archive", archive, task_vars)
+
+    def _from_package(self, arguments: dict, package: str, task_vars: dict) -> dict:
+        path = os.path.expanduser(package)
+        if not path.endswith(".whl"):
+            return self._ask({"revision": package, **arguments, "package": package}, task_vars)
+        if not os.path.isfile(path):
+            raise AnsibleActionFail(
+                f"django_app.source.package of app '{arguments['app']}': '{package}' is no file on the controller; "
+                "give the path of a wheel, or a requirement"
+            )
+        arguments = {"version": os.path.basename(path).removesuffix(".whl"), **arguments, "revision": file_digest(path)}
+        answer = self._ask(arguments, task_vars)
+        if self._task.check_mode or answer.get("failed") or not answer.get("changed"):
+            return answer
+        return self._send(arguments, "package", path, task_vars)
+
+    def _send(self, arguments: dict, key: str, path: str, task_vars: dict) -> dict:
+        directory = self._make_tmp_path()
+        try:
+            remote = self._connection._shell.join_path(directory, os.path.basename(path))
+            self._transfer_file(path, remote)
+            return self._ask({**arguments, key: remote}, task_vars)
+        finally:
+            self._remove_tmp_path(directory)
+
+    def _ask(self, arguments: dict, task_vars: dict) -> dict:
+        return self._execute_module(module_args=arguments, task_vars=task_vars)

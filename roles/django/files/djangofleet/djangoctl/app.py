@@ -1,0 +1,99 @@
+"""An app as the role has configured it: app.json and the paths that follow from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ConfigError
+
+CONFIG_ROOT = Path(os.environ.get("DJANGOFLEET_CONFIG", "/etc/djangofleet"))
+
+
+@dataclass(frozen=True)
+class App:
+    """One app of this host.
+
+    :param config: its directory below /etc/djangofleet.
+    :param settings: the content of app.json; the role's template is the one place that lists its keys.
+    """
+
+    name: str
+    config: Path
+    settings: dict
+
+    def __getitem__(self, key: str):
+        return self.settings[key]
+
+    @property
+    def build(self) -> dict:
+        """The settings that make a release what it is: a change in any of them makes another release."""
+        return self.settings["build"]
+
+    @property
+    def root(self) -> Path:
+        return Path(self.settings["root"])
+
+    @property
+    def releases(self) -> Path:
+        return self.root / "releases"
+
+    @property
+    def current(self) -> Path:
+        """The link to the live release."""
+        return self.root / "current"
+
+    @property
+    def following(self) -> Path:
+        """The link to the release that the stand-in runs while `current` is on its way."""
+        return self.root / "next"
+
+    @property
+    def static(self) -> Path:
+        """The static files of all releases kept, as Nginx serves them."""
+        return self.root / "static"
+
+    @property
+    def secret(self) -> Path:
+        """The generated SECRET_KEY, as an environment file."""
+        return self.config / "secret"
+
+    @property
+    def unit(self) -> str:
+        return self.settings["unit"]
+
+    @property
+    def units(self) -> list[Path]:
+        """The unit files whose change reaches users only through a swap."""
+        return [Path("/etc/systemd/system") / f"{self.unit}{end}" for end in (".socket", ".service", "-next.service")]
+
+    def fingerprint(self) -> str:
+        """A digest of all that a running service was started with, apart from its release."""
+        digest = hashlib.sha256(json.dumps(self["gunicorn"], sort_keys=True).encode())
+        for path in [self.config / "env", *self.units]:
+            digest.update(b"\0" + (path.read_bytes() if path.exists() else b""))
+        return digest.hexdigest()
+
+
+def load(name: str) -> App:
+    """The app of that name.
+
+    :raises ConfigError: there is none, or its configuration cannot be read.
+    """
+    config = CONFIG_ROOT / name
+    try:
+        settings = json.loads((config / "app.json").read_text())
+    except FileNotFoundError:
+        known = ", ".join(names()) or "none"
+        raise ConfigError(f"there is no app '{name}' on this host", hint=f"known here: {known}") from None
+    except PermissionError:
+        raise ConfigError(f"{config}/app.json cannot be read", hint="run djangoctl as root") from None
+    return App(name, config, settings)
+
+
+def names() -> list[str]:
+    """The apps of this host, in order."""
+    return sorted(path.parent.name for path in CONFIG_ROOT.glob("*/app.json"))

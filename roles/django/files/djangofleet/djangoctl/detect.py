@@ -1,0 +1,51 @@
+"""Finds out what a project calls its settings and its application, where the inventory does not say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from .app import App
+
+# As `startproject` writes it into manage.py, wsgi.py and asgi.py.
+SETTINGS = re.compile(r"""DJANGO_SETTINGS_MODULE["']\s*,\s*["']([\w.]+)["']""")
+
+
+def detect(app: App, tree: Path, project: Path, fail: Callable[[str, str, str], None]) -> dict[str, str]:
+    """The settings module and the application of a source, as release.json notes them.
+
+    :param fail: called with key, finding and advice where there is no telling, or what the inventory says is not there.
+    """
+    build = app.build
+    interface = build["interface"]
+    settings = build["settings_module"] or _settings(project)
+    if not settings:
+        fail("settings_module", "is not set, and manage.py does not name one", "set settings_module, such as shop.settings")
+    application = build["application"]
+    if not application:
+        package = settings.split(".")[0]
+        application = f"{package}.{interface}:application"
+    module = application.partition(":")[0]
+    if not build["packaged"] and not _is_there(project, module):
+        found = [
+            ".".join(path.relative_to(project).with_suffix("").parts) for path in sorted(project.glob(f"**/{interface}.py"))
+        ]
+        advice = f"set {interface} to one of: {', '.join(f'{name}:application' for name in found[:5])}" if found else (
+            f"add a module with the {interface.upper()} application, or set project_dir to where it is importable"
+        )
+        fail(interface, f"'{application}' is not in the source: there is no module {module} in {project.relative_to(tree)}", advice)
+    return {"settings_module": settings, "application": application if ":" in application else f"{application}:application"}
+
+
+def _settings(project: Path) -> str:
+    for name in ("manage.py", "*/wsgi.py", "*/asgi.py"):
+        for path in sorted(project.glob(name)):
+            if match := SETTINGS.search(path.read_text(errors="replace")):
+                return match[1]
+    return ""
+
+
+def _is_there(project: Path, module: str) -> bool:
+    path = project.joinpath(*module.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()

@@ -1,0 +1,87 @@
+"""Becomes a program inside a release: `djangoctl <app> exec <release> <command...>`.
+
+Every process of an app starts here, with the release's link resolved once: a module that is imported late must come
+from the release that the process began with, not from the one that `current` points to by then.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from .app import App
+from .errors import ConfigError
+from .release import read_json
+
+# The names of the environment contract. A value of `environment:` may refer to these and to nothing else.
+CONTRACT = (
+    "DJANGO_SETTINGS_MODULE SECRET_KEY ALLOWED_HOSTS CSRF_TRUSTED_ORIGINS DATABASE_URL CACHE_URL REDIS_URL "
+    "STATIC_ROOT STATIC_URL MEDIA_ROOT MEDIA_URL RELEASE_ID"
+).split()
+GUNICORN = Path(__file__).parent.with_name("gunicorn.conf.py")
+GATE = Path(__file__).with_name("gate.py")
+REFERENCE = re.compile(r"\$\{(" + "|".join(CONTRACT) + r")\}")
+
+
+def environment(app: App, release: Path, record: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process of that release.
+
+    :param record: the release's release.json.
+    :param given: what systemd read from the app's environment files.
+    """
+    venv = release / "venv"
+    result = {
+        "DJANGO_SETTINGS_MODULE": record.get("settings_module", ""),
+        **given,
+        "DJANGOFLEET_APP": str(app.config / "app.json"),
+        "RELEASE_ID": release.name,
+        "STATIC_ROOT": given.get("STATIC_ROOT") or str(release / "static"),
+        "VIRTUAL_ENV": str(venv),
+        "PATH": f"{venv}/bin:{given.get('PATH', '/usr/local/bin:/usr/bin:/bin')}",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return {
+        name: REFERENCE.sub(lambda match: result.get(match[1], ""), value) if name not in CONTRACT else value
+        for name, value in result.items()
+    }
+
+
+def resolve(app: App, name: str) -> Path:
+    """The directory of a release named by id, or by the links `current` and `next`.
+
+    :raises ConfigError: there is no such release.
+    """
+    path = app.root / name if name in ("current", "next") else app.releases / name
+    if not path.exists():
+        raise ConfigError(f"{app.name} has no release '{name}'", hint=f"djangoctl {app.name} releases lists them")
+    return path.resolve()
+
+
+def command(app: App, words: list[str]) -> list[str]:
+    """The words of a command as they are run: `manage.py` is the project's, or Django's own for a package."""
+    if words[0] != "manage.py":
+        return words
+    return ["python", *(["-m", "django"] if app.build["packaged"] else ["manage.py"]), *words[1:]]
+
+
+def run(app: App, name: str, words: list[str]) -> None:
+    """Replace this process by a command inside a release. Does not return.
+
+    The command `serve` is gunicorn with the release's application.
+
+    :raises ConfigError: the release or the command is not there.
+    """
+    release = resolve(app, name)
+    record = read_json(release / "release.json")
+    os.chdir(release / "source" / app.build["project_dir"])
+    if words == ["serve"]:
+        words = ["gunicorn", "--config", str(GUNICORN), record["application"]]
+    if words == ["gate"]:
+        words = ["python", str(GATE), str(app.config / "app.json"), record["application"]]
+    words = command(app, words)
+    try:
+        os.execvpe(words[0], words, environment(app, release, record, os.environ))
+    except FileNotFoundError:
+        raise ConfigError(f"{app.name}: release {release.name} has no command '{words[0]}'") from None

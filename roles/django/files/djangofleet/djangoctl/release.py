@@ -1,0 +1,119 @@
+"""Releases on disk: their identity, their record and which of them is live."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .app import App
+from .errors import ConfigError
+
+BUILDING, GOOD, FAILED = "building", "good", "failed"
+
+
+def now() -> str:
+    """The time as it stands in records: UTC, ISO 8601, whole seconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def identify(app: App, version: str, revision: str) -> str:
+    """The id of the release that this source makes with these settings.
+
+    The same on every host of a fleet, and the same again when nothing has changed, so that a second run finds the
+    release there. Readable part first: a version, or the first twelve digits of a commit or digest.
+    """
+    material = json.dumps([revision, app.build, files_digest(app)], sort_keys=True)
+    digest = hashlib.sha256(material.encode()).hexdigest()[:8]
+    label = re.sub(r"[^A-Za-z0-9.]+", "-", version).strip("-.")[:40] or "release"
+    return f"{label}-{digest}"
+
+
+def files_digest(app: App) -> dict[str, str]:
+    """The digests of the files that the inventory adds to the source."""
+    return {
+        name: hashlib.sha256((app.config / "files" / name).read_bytes()).hexdigest() for name in app.build["files"]
+    }
+
+
+@dataclass
+class Release:
+    """One directory below releases/ and its release.json."""
+
+    path: Path
+    record: dict
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def state(self) -> str:
+        return self.record.get("state", FAILED)
+
+    @property
+    def log(self) -> Path:
+        return self.path / "build.log"
+
+    def write(self, **changes: object) -> None:
+        """Note something in the record, whole or not at all."""
+        self.record.update(changes)
+        write_json(self.path / "release.json", self.record)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Replace a JSON file by a rename, so that a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict:
+    """The content of a JSON file; empty where there is none or it is broken."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return {}
+
+
+def read(app: App, identity: str) -> Release:
+    """A release by id.
+
+    :raises ConfigError: there is no such release.
+    """
+    path = app.releases / identity
+    if not path.is_dir() or "/" in identity or identity.startswith("."):
+        raise ConfigError(f"{app.name} has no release '{identity}'", hint=f"djangoctl {app.name} releases lists them")
+    return Release(path, read_json(path / "release.json"))
+
+
+def all_of(app: App) -> list[Release]:
+    """Every release of an app, the one built first first."""
+    if not app.releases.is_dir():
+        return []
+    found = [Release(path, read_json(path / "release.json")) for path in app.releases.iterdir() if path.is_dir()]
+    return sorted(found, key=lambda release: (release.record.get("started_at", ""), release.id))
+
+
+def live_id(app: App) -> str | None:
+    """The id of the release that `current` names; None before the first activation."""
+    return linked(app.current)
+
+
+def linked(link: Path) -> str | None:
+    try:
+        return Path(os.readlink(link)).name
+    except OSError:
+        return None
+
+
+def point(link: Path, release: Path) -> None:
+    """Let a link name a release, by rename: there is no moment without the link."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(release, link.parent))
+    os.replace(temporary, link)

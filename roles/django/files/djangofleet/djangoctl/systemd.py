@@ -1,0 +1,91 @@
+"""The seam to systemd. Tests put another object in its place."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO
+
+from .app import App
+
+ENTRY = "/usr/local/bin/djangoctl"
+SERIAL = itertools.count(1)
+
+
+@contextmanager
+def environment_file(variables: Mapping[str, str]) -> Iterator[str]:
+    """A file in systemd's EnvironmentFile= syntax that only root can read, there as long as it is needed."""
+    with tempfile.NamedTemporaryFile("w", prefix="djangoctl-", dir="/run") as handle:
+        for name, value in variables.items():
+            quoted = re.sub(r'(["\\\\$`])', r"\\\1", value)
+            handle.write(f'{name}="{quoted}"\n')
+        handle.flush()
+        yield handle.name
+
+
+class Systemd:
+    """systemctl, systemd-run and the journal."""
+
+    def control(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run systemctl. The caller looks at returncode and stderr."""
+        return subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+
+    def active(self, unit: str) -> bool:
+        return self.control("is-active", "--quiet", unit).returncode == 0
+
+    def enabled(self, unit: str) -> bool:
+        return self.control("is-enabled", "--quiet", unit).returncode == 0
+
+    def journal(self, unit: str, lines: int = 20, since: str | None = None) -> str:
+        """The last lines a unit has logged, without the journal's prefix."""
+        words = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit}"]
+        if since:
+            words.append(f"--since={since}")
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+    def run(
+        self,
+        app: App,
+        words: Sequence[str],
+        *,
+        properties: Iterable[str],
+        environment: Mapping[str, str] | None = None,
+        output: IO | int | None = None,
+        stdin: IO | int | None = subprocess.DEVNULL,
+        purpose: str = "run",
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as the app's user in a transient unit and wait for it.
+
+        :param properties: unit settings, `Key=value` each: the sandbox and the environment files.
+        :param environment: further variables. They travel in a file that only root can read: a command line and
+            the properties of a unit are there for every user of the host to see.
+        :param output: where both of its streams go; captured when None.
+        """
+        unit = f"{app.unit}-{purpose}-{os.getpid()}-{next(SERIAL)}"
+        call = ["systemd-run", "--pipe", "--wait", "--collect", "--quiet", "--service-type=exec", f"--unit={unit}"]
+        call += [f"--property={item}" for item in (f"User={app['user']}", f"Group={app['group']}", *properties)]
+        with environment_file(environment or {}) as path:
+            return subprocess.run(
+                [*call, f"--property=EnvironmentFile={path}", "--", *words],
+                stdin=stdin,
+                stdout=subprocess.PIPE if output is None else output,
+                stderr=subprocess.STDOUT if output is None else output,
+                text=True,
+                check=False,
+            )
+
+    def manage(
+        self, app: App, release: str, words: Sequence[str], *, sandbox: Iterable[str] | None = None, **options
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command inside a release as its service runs: same user, environment and sandbox.
+
+        :param sandbox: other unit settings in place of the service's own sandbox.
+        """
+        files = [f"EnvironmentFile=-{app.secret}", f"EnvironmentFile={app.config}/env"]
+        properties = [*files, *(app["sandbox"] if sandbox is None else sandbox)]
+        return self.run(app, [ENTRY, app.name, "exec", release, *words], properties=properties, **options)

@@ -1,0 +1,22 @@
+"""Gunicorn's settings for any app of this host, read from the app.json beside the environment that names it."""
+
+import json
+import os
+
+with open(os.environ["DJANGOFLEET_APP"]) as handle:
+    settings = json.load(handle)["gunicorn"]
+
+# https://gunicorn.org/reference/settings/ : (2 x cores) + 1 workers, and 4 to 12 serve thousands of requests a second.
+workers = settings.pop("workers") or min(2 * len(os.sched_getaffinity(0)) + 1, 12)
+worker_tmp_dir = "/dev/shm"  # a heartbeat on a disk blocks workers when the disk is busy
+control_socket_disable = True
+accesslog = None  # Nginx keeps one
+globals().update(settings.pop("extra"))
+globals().update(settings)
+
+
+def pre_fork(server, worker):
+    """Close what the import of a preloaded app has opened: a connection shared by two workers garbles both."""
+    from django.db import connections
+
+    connections.close_all()
