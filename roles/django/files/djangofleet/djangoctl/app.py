@@ -42,6 +42,11 @@ class App:
         return self.root / "releases"
 
     @property
+    def packages(self) -> Path:
+        """The cache of packages; releases share its files by hard links."""
+        return self.releases / ".packages"
+
+    @property
     def current(self) -> Path:
         """The link to the live release."""
         return self.root / "current"

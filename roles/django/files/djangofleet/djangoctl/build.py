@@ -8,6 +8,7 @@ import json
 import os
 import pwd
 import secrets
+import shlex
 import shutil
 import stat
 import subprocess
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from . import release as releases
 from .app import App
@@ -24,7 +26,9 @@ from .release import BUILDING, FAILED, GOOD, Release, now
 from .systemd import Systemd
 
 PROBE = Path(__file__).with_name("probe.py")
+GUNICORN = Path(__file__).parent.with_name("requirements") / "gunicorn.txt"
 LOG_LINES = 25
+REFUSED = "could not be installed"
 # What compresses well. Images, fonts and archives are compressed already.
 COMPRESSIBLE = {
     *(".css .csv .htm .html .ico .js .json .map .md .mjs .otf .svg .ttf .txt .wasm .webmanifest .xml .yaml .yml").split()
@@ -67,6 +71,7 @@ def build(app: App, identity: str, source: Source, system: Systemd, **facts: obj
     path.mkdir(parents=True)
     shutil.chown(path, "root", app["group"])
     path.chmod(0o750)
+    release.record = {}
     release.write(app=app.name, id=identity, state=BUILDING, started_at=now(), **facts)
     try:
         _Build(app, release, source, system).run()
@@ -126,10 +131,10 @@ class _Build:
         facts = self.probe()
         self.collect(facts)
         for command in self.app.build["hooks"]:
-            self.manage("hooks.build", command)
+            self.check("hooks.build", f"'{command}' failed", self.manage(shlex.split(command)))
         self.deploy_check()
         # Nothing can be written there later, so what Python would cache at first import is made now.
-        self.manage(None, ["python", "-m", "compileall", "-q", "."])
+        self.manage(["python", "-m", "compileall", "-q", "."])
         self.own("root", self.tree, self.static)
         precompress(self.static)
         self.release.write(
@@ -145,7 +150,7 @@ class _Build:
             self.tree.mkdir()
         if self.source.archive:
             words = ["tar", "--extract", "--no-same-owner", "--file", str(self.source.archive), "--directory", str(self.tree)]
-            self.check("source", subprocess.run(words, stdout=self.log(), stderr=subprocess.STDOUT, check=False))
+            self.check("source", "could not be unpacked", subprocess.run(words, stdout=self.log(), stderr=subprocess.STDOUT, check=False))
         if not self.project.is_dir():
             self.fail("project_dir", f"'{self.app.build['project_dir']}' is no directory of the source", "name the directory that manage.py is in")
         if not self.app.build["packaged"] and not (self.project / "manage.py").is_file():
@@ -203,16 +208,16 @@ class _Build:
         build, venv = self.app.build, self.release.path / "venv"
         venv.mkdir()
         self.own(self.app["user"], venv)
-        self.uv("python", "venv", "--clear", "--python", build["python"], str(venv))
+        self.uv("python", "no virtualenv could be made of it", "venv", "--clear", "--python", build["python"], str(venv))
         kind, name = self.requirements()
         if kind == "lock":
-            self.uv("requirements", "sync", "--frozen", "--no-dev", "--no-editable", "--compile-bytecode")
+            self.uv("requirements", REFUSED, "sync", "--frozen", "--no-dev", "--no-editable", "--compile-bytecode")
         elif kind == "file":
-            self.uv("requirements", "pip", "install", "--compile-bytecode", "--requirement", name)
+            self.uv("requirements", REFUSED, "pip", "install", "--compile-bytecode", "--requirement", name)
         if self.app.build["packaged"]:
-            self.uv("source.package", "pip", "install", "--compile-bytecode", self.package())
+            self.uv("source.package", REFUSED, "pip", "install", "--compile-bytecode", self.package())
         if not (venv / "bin" / "gunicorn").exists():
-            self.uv("gunicorn", "pip", "install", "--compile-bytecode", "--requirement", str(self.app.config / "gunicorn.txt"))
+            self.uv("gunicorn", REFUSED, "pip", "install", "--compile-bytecode", "--requirement", str(GUNICORN))
 
     def package(self) -> str:
         """The requirement to install; a wheel is taken to where the build may read it."""
@@ -243,7 +248,7 @@ class _Build:
         """A requirements file as seen from the project's directory, where uv runs."""
         return name if (self.project / name).is_file() else str(self.tree / name)
 
-    def uv(self, key: str, *words: str) -> None:
+    def uv(self, key: str, failure: str, *words: str) -> None:
         venv = self.release.path / "venv"
         where = self.project if (self.project / "uv.lock").is_file() or not (self.tree / "uv.lock").is_file() else self.tree
         result = self.system.run(
@@ -252,11 +257,11 @@ class _Build:
             properties=[
                 *self.app["build_sandbox"],
                 f"EnvironmentFile={self.app.config}/build.env",
-                f"ReadWritePaths={self.release.path} {self.app.root}/.uv",
+                f"ReadWritePaths={self.app.releases}",  # one mount for both: links do not cross mounts
                 f"WorkingDirectory={where}",
             ],
             environment={
-                "UV_CACHE_DIR": f"{self.app.root}/.uv",
+                "UV_CACHE_DIR": str(self.app.packages),
                 "UV_PROJECT_ENVIRONMENT": str(venv),
                 "VIRTUAL_ENV": str(venv),
                 "HOME": str(self.app.root),
@@ -264,7 +269,7 @@ class _Build:
             output=self.log(),
             purpose="build",
         )
-        self.check(key, result)
+        self.check(key, failure, result)
 
     # Project
 
@@ -274,9 +279,9 @@ class _Build:
         output.touch()
         shutil.chown(output, self.app["user"])
         interface = self.app.build["interface"]
-        result = self.manage(interface, ["python", str(PROBE), self.release.record["application"], str(output)])
-        if result.returncode != 0:
-            self.check(interface, result)
+        application = self.release.record["application"]
+        failure = f"'{application}' cannot be imported"
+        self.check(interface, failure, self.manage(["python", str(PROBE), application, str(output)]))
         facts = json.loads(output.read_text())
         output.unlink()
         expected = [str(self.static), str(self.static.resolve())]
@@ -296,34 +301,37 @@ class _Build:
 
     def collect(self, facts: dict) -> None:
         if facts["staticfiles"]:
-            self.manage("collectstatic", ["manage.py", "collectstatic", "--noinput", "--verbosity=1"])
+            words = ["manage.py", "collectstatic", "--noinput", "--verbosity=1"]
+            self.check("source", "collectstatic failed", self.manage(words))
 
     def deploy_check(self) -> None:
         """Django's own advice about the settings. It is shown and stops nothing: errors stop collectstatic already."""
-        result = self.manage(None, ["manage.py", "check", "--deploy"], output=None)
+        result = self.manage(["manage.py", "check", "--deploy"], output=None)
         text = (result.stdout or "").strip()
         with self.log() as log:
             log.write(text + "\n")
         self.release.write(deploy_check=text)
 
-    def manage(self, key: str | None, words: Sequence[str], **options):
+    def manage(self, words: Sequence[str], **options) -> subprocess.CompletedProcess:
         """Run a command in the release with the app's environment; the tree may be written."""
         sandbox = [*self.app["build_sandbox"], f"ReadWritePaths={self.release.path}"]
         options.setdefault("output", self.log())
-        result = self.system.manage(self.app, self.release.id, words, sandbox=sandbox, purpose="build", **options)
-        if key:
-            self.check(key, result)
-        return result
+        return self.system.manage(self.app, self.release.id, words, sandbox=sandbox, purpose="build", **options)
 
     # Plumbing
 
-    def log(self):
-        return open(self.release.log, "a")
+    def log(self) -> IO:
+        """The build's log, opened for the next step."""
+        handle = open(self.release.log, "a")
+        self.step = handle.tell()
+        return handle
 
-    def check(self, key: str, result: subprocess.CompletedProcess) -> None:
+    def check(self, key: str, failure: str, result: subprocess.CompletedProcess) -> None:
         if result.returncode != 0:
-            lines = self.release.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-            self.fail(key, f"failed with exit code {result.returncode}", f"all of it is in {self.release.log}", lines)
+            with open(self.release.log, errors="replace") as log:
+                log.seek(self.step)
+                lines = log.read().splitlines()[-LOG_LINES:]
+            self.fail(key, failure, f"mend it and deploy again; all of the log is in {self.release.log}", lines)
 
     def fail(self, key: str, found: str, hint: str, lines: Sequence[str] = ()) -> None:
         raise BuildError(

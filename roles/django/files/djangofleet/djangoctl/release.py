@@ -95,7 +95,8 @@ def all_of(app: App) -> list[Release]:
     """Every release of an app, the one built first first."""
     if not app.releases.is_dir():
         return []
-    found = [Release(path, read_json(path / "release.json")) for path in app.releases.iterdir() if path.is_dir()]
+    paths = [path for path in app.releases.iterdir() if path.is_dir() and path != app.packages]
+    found = [Release(path, read_json(path / "release.json")) for path in paths]
     return sorted(found, key=lambda release: (release.record.get("started_at", ""), release.id))
 
 
