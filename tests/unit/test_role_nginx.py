@@ -1,0 +1,713 @@
+"""What the role nginx writes, read back by Nginx's own rules for words, blocks and quotes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+CERTIFICATE = {"fullchain": "/etc/ssl/shop/fullchain.pem", "key": "/etc/ssl/shop/key.pem"}
+SHOP: dict[str, Any] = {
+    "name": "shop",
+    "domains": ["shop.example.com", "www.shop.example.com"],
+    "upstream": {"servers": ["unix:/run/djangofleet/shop.sock"]},
+}
+SECURE = {**SHOP, "certificate": CERTIFICATE}
+HOSTILE = [
+    "/srv/with space/",
+    '/srv/"; return 200 owned; #/',
+    "/srv/'single'/",
+    "/srv/{brace}/",
+    "/srv/back\\slash/",
+    "/srv/ends in a backslash\\",
+    "/srv/semi;colon/",
+    "/srv/# no comment/",
+    "/srv/ünï/",
+    "/srv/{{ jinja }}/",
+]
+
+
+@dataclass
+class Directive:
+    """One directive: its words, the name first, and what its block holds."""
+
+    words: list[str]
+    block: list[Directive] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.words[0]
+
+    @property
+    def args(self) -> list[str]:
+        return self.words[1:]
+
+    def all(self, name: str) -> list[Directive]:
+        return [directive for directive in self.block if directive.name == name]
+
+    def values(self, name: str) -> list[list[str]]:
+        return [directive.args for directive in self.all(name)]
+
+    def one(self, name: str) -> str:
+        (found,) = self.values(name)
+        return " ".join(found)
+
+    def location(self, *args: str) -> Directive:
+        (found,) = [directive for directive in self.all("location") if directive.args == list(args)]
+        return found
+
+    def headers(self) -> dict[str, str]:
+        found = {args[0]: args[1] for args in self.values("add_header")}
+        assert len(found) == len(self.all("add_header")), "a header is added twice"
+        return found
+
+
+WORD = re.compile(
+    r"""\s+|\#[^\n]*|(?P<mark>[;{}])|"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>(?:[^'\\]|\\.)*)'"""
+    r"""|(?P<plain>[^\s;{}"'\#](?:\\.|\$\{|[^\s;{])*)""",
+    re.DOTALL,
+)
+
+
+def tokens(text: str) -> Iterator[tuple[str, str]]:
+    position = 0
+    while position < len(text):
+        match = WORD.match(text, position)
+        assert match, f"no word of Nginx at: {text[position : position + 60]!r}"
+        position = match.end()
+        kind = match.lastgroup
+        if kind in ("double", "single"):
+            assert position == len(text) or text[position] in " \t\n;{)", f"unclosed quote near {match.group()!r}"
+            yield "word", re.sub(r"""\\(["'\\n])""", lambda found: found[1].replace("n", "\n"), match.group(kind))
+        elif kind:
+            yield ("mark" if kind == "mark" else "word"), match.group(kind)
+
+
+def parse(text: str) -> Directive:
+    """Nginx's configuration as a tree, below a nameless root."""
+    stack, words = [Directive([""])], []
+    for kind, value in tokens(text):
+        if kind == "word":
+            words.append(value)
+        elif value == "}":
+            assert not words, f"no semicolon after {words}"
+            assert len(stack) > 1, "one brace too many"
+            stack.pop()
+        else:
+            assert words, f"nothing before {value!r}"
+            directive = Directive(words)
+            words = []
+            stack[-1].block.append(directive)
+            if value == "{":
+                stack.append(directive)
+    assert not words, f"unfinished: {words}"
+    assert len(stack) == 1, "one brace too few"
+    return stack[0]
+
+
+@pytest.fixture(scope="session")
+def nginx(render) -> Callable[..., Directive]:
+    def run(template: str, **variables: Any) -> Directive:
+        return parse(render("nginx", f"etc/nginx/{template}.j2", **variables))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def site(nginx) -> Callable[..., Directive]:
+    def run(site: dict[str, Any], **variables: Any) -> Directive:
+        return nginx("sites/site.conf", site=site, nginx_sites=[site], **variables)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def problems(evaluate) -> Callable[..., list[str]]:
+    def run(*sites: dict[str, Any], **variables: Any) -> list[str]:
+        return evaluate("nginx", "__nginx_problems", nginx_sites=list(sites), **variables)
+
+    return run
+
+
+def facts(version: str = "13", **more: Any) -> dict[str, Any]:
+    return {"ansible_facts": {"distribution_major_version": version, **more}}
+
+
+def test_parser_refuses_what_nginx_would():
+    for text in ("a b", "a { b;", "a; }", 'a "b', "; a;", 'a "b"c;'):
+        with pytest.raises(AssertionError):
+            parse(text)
+
+
+# The whole ------------------------------------------------------------------------------------------------------------
+
+
+def test_main_includes_are_relative_and_sites_come_last(nginx):
+    root = nginx("nginx.conf")
+    includes = [root.one("include"), *(args[0] for args in root.all("http")[0].values("include"))]
+    assert not [path for path in includes if path.startswith("/")]
+    assert includes[0] == "modules-enabled/*.conf"
+    assert includes[-2:] == ["djangofleet/default_server.conf", "sites/*.conf"]
+    assert not {"conf.d/*.conf", "sites-enabled/*"} & set(includes)
+
+
+def test_every_included_part_is_an_entry_and_the_reverse(nginx, render, dataloader):
+    tasks = dataloader.load_from_file("roles/nginx/tasks/configure.yml", trusted_as_template=True)
+    (tree,) = [task["djangofleet.stack.tree"] for task in tasks if "djangofleet.stack.tree" in task]
+    written = {entry["path"] for entry in tree["entries"]}
+    included = {args[0] for args in nginx("nginx.conf").all("http")[0].values("include") if "*" not in args[0]}
+    assert {path for path in written if "/djangofleet/" in path} == {
+        f"/etc/nginx/{path}" for path in included - {"mime.types"}
+    }
+    # A part that stops being written has to go away too, and so does a site.
+    assert {rule["path"] for rule in tree["purge"]} == {"/etc/nginx/sites", "/etc/nginx/djangofleet"}
+    for entry in tree["entries"]:
+        if "template" in entry:
+            assert f"/{entry['template']}" == entry["path"].replace("{name}", "site") + ".j2"
+
+
+def test_limits_agree(nginx):
+    root = nginx("nginx.conf")
+    assert root.one("worker_processes") == "auto"
+    connections = int(root.all("events")[0].one("worker_connections"))
+    assert int(root.one("worker_rlimit_nofile")) >= 2 * connections
+    root = nginx("nginx.conf", nginx_worker_connections=100, nginx_worker_rlimit_nofile=300)
+    assert (root.all("events")[0].one("worker_connections"), root.one("worker_rlimit_nofile")) == ("100", "300")
+
+
+@pytest.mark.parametrize(
+    ("variable", "directive", "value"),
+    [
+        ("nginx_worker_processes", "worker_processes", "3"),
+        ("nginx_worker_shutdown_timeout", "worker_shutdown_timeout", "31s"),
+        ("nginx_error_log_level", "error_log", "crit"),
+        ("nginx_keepalive_timeout", "keepalive_timeout", "7s"),
+        ("nginx_send_timeout", "send_timeout", "7s"),
+        ("nginx_client_header_timeout", "client_header_timeout", "7s"),
+        ("nginx_client_body_timeout", "client_body_timeout", "7s"),
+        ("nginx_client_max_body_size", "client_max_body_size", "77m"),
+    ],
+)
+def test_main_honours(nginx, variable, directive, value):
+    root = nginx("nginx.conf", **{variable: value})
+    found = root.values(directive) + root.all("http")[0].values(directive)
+    assert len(found) == 1
+    assert found[0][-1] == value
+
+
+def test_production_defaults(nginx):
+    http = nginx("nginx.conf").all("http")[0]
+    assert http.one("server_tokens") == "off"
+    assert http.one("sendfile") == http.one("tcp_nopush") == "on"
+    for name in ("keepalive_timeout", "send_timeout", "client_header_timeout", "client_body_timeout"):
+        assert int(http.one(name).removesuffix("s")) <= 10, name
+    known = [words for directive in http.all("types") for words in (entry.words for entry in directive.block)]
+    assert ["text/javascript", "mjs"] in known
+
+
+def test_raw_http_config_is_kept_as_it_is(nginx):
+    http = nginx("nginx.conf", nginx_http_config="map $a $b {\n  default 1;\n}\nlimit_req_status 429;\n").all("http")[0]
+    assert http.one("limit_req_status") == "429"
+    assert http.all("map")[0].one("default") == "1"
+
+
+def test_log_lines_are_json_with_the_request_id_and_upstream_times(nginx):
+    root = nginx("djangofleet/log.conf")
+    name, escape, *parts = root.values("log_format")[0]
+    assert (name, escape) == ("json", "escape=json")
+    # Every variable replaced by what it could be in a log line.
+    line = json.loads(re.sub(r"\$\w+", "1", "".join(parts)))
+    assert {"request_id", "status", "host", "upstream_response_time", "upstream_status", "request_time"} <= set(line)
+    assert root.values("access_log") == [["/var/log/nginx/access.log", "json"]]
+    assert nginx("djangofleet/log.conf", nginx_access_log_enabled=False).values("access_log") == [["off"]]
+
+
+def test_gzip_can_be_switched_off(nginx):
+    root = nginx("djangofleet/gzip.conf")
+    assert (root.one("gzip"), root.one("gzip_vary"), root.one("gzip_proxied")) == ("on", "on", "any")
+    assert {"text/css", "application/json", "image/svg+xml"} <= set(root.values("gzip_types")[0])
+    assert nginx("djangofleet/gzip.conf", nginx_gzip_enabled=False).one("gzip") == "off"
+
+
+# TLS and listeners ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["12", "13"])
+def test_tls_is_what_the_distribution_can(nginx, site, version):
+    tls = nginx("djangofleet/tls.conf", **facts(version))
+    assert tls.values("ssl_protocols") == [["TLSv1.2", "TLSv1.3"]]
+    assert all(re.match(r"ECDHE-.*(GCM|POLY1305)", cipher) for cipher in tls.one("ssl_ciphers").split(":"))
+    assert ("MLKEM" in tls.one("ssl_ecdh_curve")) is (version == "13")
+    assert not tls.all("ssl_stapling")
+    servers = [nginx("djangofleet/default_server.conf", **facts(version)).all("server")[1]]
+    servers += site({**SECURE, "canonical_redirect": True}, **facts(version)).all("server")[1:]
+    assert len(servers) == 3
+    for server in servers:
+        assert bool(server.all("http2")) is (version == "13")
+        assert all(("http2" in args) is (version == "12") for args in server.values("listen"))
+
+
+def test_unknown_hosts_are_refused(nginx):
+    plain, tls = nginx("djangofleet/default_server.conf").all("server")
+    assert plain.one("return") == "444"
+    assert tls.one("ssl_reject_handshake") == "on"
+    assert not tls.all("ssl_certificate")
+    assert tls.location("/").one("return") == "421", "a handshake for a site could go on to ask for another host"
+    assert all("default_server" in args for server in (plain, tls) for args in server.values("listen"))
+
+
+def test_only_the_default_server_is_the_default(site):
+    for server in site(SECURE).all("server"):
+        assert all("default_server" not in args for args in server.values("listen"))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (facts(), True),
+        (facts(all_ipv6_addresses=[]), False),
+        (facts(all_ipv6_addresses=["2001:db8::1"]), True),
+        ({**facts(all_ipv6_addresses=[]), "nginx_ipv6_enabled": True}, True),
+        ({"nginx_ipv6_enabled": False}, False),
+    ],
+)
+def test_ipv6_follows_the_host(nginx, site, given, expected):
+    for root in (nginx("djangofleet/default_server.conf", **given), site(SECURE, **given)):
+        for server in root.all("server"):
+            ports = [args[0] for args in server.values("listen")]
+            assert len(ports) == (2 if expected else 1)
+            assert (f"[::]:{ports[0]}" in ports) is expected
+
+
+def test_ports(nginx, site):
+    ports = {"nginx_http_port": 8080, "nginx_https_port": 8443, "nginx_ipv6_enabled": True}
+    for root in (nginx("djangofleet/default_server.conf", **ports), site(SECURE, **ports)):
+        assert [args[0] for server in root.all("server") for args in server.values("listen")] == [
+            "8080", "[::]:8080", "8443", "[::]:8443",
+        ]  # fmt: skip
+    assert site(SECURE, **ports).all("server")[0].location("/").one("return") == "301 https://$host:8443$request_uri"
+    published = site(SECURE, nginx_https_public_port=9443).all("server")[0]
+    assert published.location("/").one("return") == "301 https://$host:9443$request_uri"
+
+
+# Sites ----------------------------------------------------------------------------------------------------------------
+
+
+def test_plain_http_without_a_certificate(site):
+    (server,) = site(SHOP).all("server")
+    assert server.values("server_name") == [SHOP["domains"]]
+    assert server.location("/").one("proxy_pass") == "http://app_shop"
+    assert not server.all("ssl_certificate")
+
+
+def test_https_with_a_certificate(site):
+    plain, tls = site(SECURE).all("server")
+    assert plain.values("server_name") == tls.values("server_name") == [SHOP["domains"]]
+    assert plain.location("/").one("return") == "301 https://$host$request_uri"
+    assert tls.one("ssl_certificate") == CERTIFICATE["fullchain"]
+    assert tls.one("ssl_certificate_key") == CERTIFICATE["key"]
+    assert tls.location("/").one("proxy_pass") == "http://app_shop"
+
+
+def test_redirect_to_https_can_be_switched_off(site):
+    plain, tls = site({**SECURE, "redirect_to_https": False}).all("server")
+    for server in (plain, tls):
+        assert server.location("/").one("proxy_pass") == "http://app_shop"
+    assert "Strict-Transport-Security" not in plain.headers()
+    assert "Strict-Transport-Security" in tls.headers()
+
+
+@pytest.mark.parametrize("base", [SHOP, SECURE, {**SECURE, "redirect_to_https": False}])
+def test_canonical_redirect(site, base):
+    root = site({**base, "canonical_redirect": True})
+    others = [server for server in root.all("server") if server.values("server_name") == [["www.shop.example.com"]]]
+    scheme = "https" if "certificate" in base else "http"
+    targets = [
+        (server.one("return") if server.all("return") else server.location("/").one("return")) for server in others
+    ]
+    assert f"301 {scheme}://shop.example.com$request_uri" in targets
+    serving = [server for server in root.all("server") if server.block[-1].all("proxy_pass")]
+    assert serving
+    assert all(server.values("server_name") == [["shop.example.com"]] for server in serving)
+
+
+def test_canonical_redirect_is_off_by_default_and_harmless_for_one_domain(site):
+    assert all(server.values("server_name") == [SHOP["domains"]] for server in site(SECURE).all("server"))
+    assert len(site({**SHOP, "domains": ["a.test"], "canonical_redirect": True}).all("server")) == 1
+
+
+@pytest.mark.parametrize("base", [SHOP, SECURE, {**SHOP, "canonical_redirect": True}])
+def test_acme_is_answered_over_http_before_any_redirect(site, base):
+    for server in site(base, nginx_acme_webroot="/srv/a b").all("server"):
+        if "80" in [args[0] for args in server.values("listen")]:
+            location = server.location("^~", "/.well-known/acme-challenge/")
+            assert location.one("root") == "/srv/a b"
+            assert not location.all("proxy_pass")
+            assert not server.all("return"), "a return of the server's own would come before the location"
+
+
+@pytest.mark.parametrize(
+    ("hsts", "expected"),
+    [
+        (None, "max-age=63072000"),
+        ({}, "max-age=63072000"),
+        ({"max_age": 60}, "max-age=60"),
+        ({"include_subdomains": True}, "max-age=63072000; includeSubDomains"),
+        ({"include_subdomains": True, "preload": True}, "max-age=63072000; includeSubDomains; preload"),
+        ({"enabled": False}, None),
+    ],
+)
+def test_hsts_everywhere_or_nowhere(site, hsts, expected):
+    static = [{"url": "/static/", "path": "/srv/static"}]
+    media = [{"url": "/media/", "path": "/srv/media"}]
+    wish = {**SECURE, "static": static, "media": media, **({} if hsts is None else {"hsts": hsts})}
+    _plain, tls = site(wish).all("server")
+    (nested,) = tls.location("^~", "/static/").all("location")
+    for place in (tls, tls.location("^~", "/static/"), nested, tls.location("^~", "/media/")):
+        assert place.headers().get("Strict-Transport-Security") == expected
+        assert place.headers()["X-Request-ID"] == "$request_id"
+    hidden = [args[0] for args in tls.values("proxy_hide_header")]
+    assert hidden == ["X-Request-ID"] + (["Strict-Transport-Security"] if expected else [])
+
+
+# The app --------------------------------------------------------------------------------------------------------------
+
+
+def test_one_server_is_listed_twice_and_never_down(site):
+    (upstream,) = site(SHOP).all("upstream")
+    assert upstream.values("server") == [["unix:/run/djangofleet/shop.sock", "max_fails=0"]] * 2
+    assert upstream.one("keepalive") == "16"
+    assert upstream.one("keepalive_timeout") == "1s"
+
+
+def test_several_servers_are_listed_once(site):
+    servers = ["10.0.0.5:8001", "[2001:db8::6]:8001", "10.0.0.5:8001"]
+    (upstream,) = site({**SHOP, "upstream": {"servers": servers}}).all("upstream")
+    assert [args[0] for args in upstream.values("server")] == servers[:2]
+    assert all("max_fails=0" not in args for args in upstream.values("server"))
+
+
+def test_upstream_keepalive_can_be_set_and_switched_off(site):
+    wish = {"servers": ["10.0.0.5:8001"], "keepalive": 5, "keepalive_timeout": "9s"}
+    (upstream,) = site({**SHOP, "upstream": wish}).all("upstream")
+    assert (upstream.one("keepalive"), upstream.one("keepalive_timeout")) == ("5", "9s")
+    (upstream,) = site({**SHOP, "upstream": {**wish, "keepalive": 0}}).all("upstream")
+    assert not upstream.all("keepalive")
+    assert not upstream.all("keepalive_timeout")
+
+
+def test_without_an_upstream_nothing_is_proxied(site):
+    root = site({"name": "files", "domains": ["files.test"]})
+    assert not root.all("upstream")
+    assert root.all("server")[0].location("/").one("return") == "404"
+
+
+def test_no_proxy_pass_uses_a_variable(site):
+    for server in site(SECURE).all("server"):
+        assert not [a for location in server.all("location") for a in location.values("proxy_pass") if "$" in a[0]]
+
+
+def test_headers_to_the_app(nginx):
+    root = nginx("djangofleet/proxy.conf")
+    headers = dict(root.values("proxy_set_header"))
+    assert len(headers) == len(root.values("proxy_set_header"))
+    assert headers["Host"] == headers["X-Forwarded-Host"] == "$host"
+    assert headers["X-Real-IP"] == headers["X-Forwarded-For"] == "$remote_addr"
+    assert headers["X-Forwarded-Proto"] == "$scheme"
+    assert headers["X-Forwarded-Port"] == "$server_port"
+    assert headers["X-Request-ID"] == "$request_id"
+    cleared = {name for name, value in headers.items() if value == ""}
+    assert {
+        "X-Forwarded-Protocol", "X-Forwarded-Ssl", "X-Forwarded-Prefix", "Forwarded", "Proxy", "X-Original-URL",
+        "X-Rewrite-URL",
+    } <= cleared  # fmt: skip
+
+
+def test_only_websockets_are_upgraded(nginx):
+    upgrade, connection, _media = nginx("djangofleet/maps.conf").all("map")
+    assert upgrade.args == ["$http_upgrade", "$djangofleet_upgrade"]
+    assert [entry.words for entry in upgrade.block] == [["default", ""], ["~*^websocket$", "websocket"]]
+    assert connection.args == ["$djangofleet_upgrade", "$djangofleet_connection"]
+    assert [entry.words for entry in connection.block] == [["default", ""], ["websocket", "upgrade"]]
+    headers = dict(nginx("djangofleet/proxy.conf").values("proxy_set_header"))
+    assert (headers["Upgrade"], headers["Connection"]) == ("$djangofleet_upgrade", "$djangofleet_connection")
+
+
+def test_a_second_try_is_bounded(nginx):
+    root = nginx("djangofleet/proxy.conf", nginx_proxy_connect_timeout="2s", nginx_proxy_read_timeout="77s")
+    assert root.values("proxy_next_upstream") == [["error", "timeout"]]  # never non_idempotent
+    assert root.one("proxy_next_upstream_tries") == "2"
+    assert int(root.one("proxy_next_upstream_timeout").removesuffix("s")) <= 10
+    assert root.one("proxy_connect_timeout") == "2s"
+    assert root.one("proxy_read_timeout") == root.one("proxy_send_timeout") == "77s"
+
+
+def test_site_settings(site):
+    wish = {"client_max_body_size": "25m", "proxy_read_timeout": "5m", "buffering": False, "extra_config": "a 1;\nb 2;"}
+    _plain, tls = site({**SECURE, **wish}).all("server")
+    assert tls.one("client_max_body_size") == "25m"
+    assert tls.one("proxy_read_timeout") == tls.one("proxy_send_timeout") == "5m"
+    assert tls.one("proxy_buffering") == "off"
+    assert (tls.one("a"), tls.one("b")) == ("1", "2")
+    _plain, tls = site(SECURE).all("server")
+    for name in ("client_max_body_size", "proxy_read_timeout", "proxy_buffering"):
+        assert not tls.all(name), f"{name} is inherited unless a site sets it"
+
+
+def test_real_ip_is_off_by_default(nginx):
+    root = nginx("djangofleet/maps.conf")
+    assert not root.all("set_real_ip_from")
+    assert not root.all("real_ip_header")
+    assert len(root.all("map")) == 3
+
+
+def test_trusted_proxies_are_believed_about_the_client(nginx):
+    real_ip = {"trusted": ["10.0.0.0/8", "2001:db8::/32"], "header": "CF-Connecting-IP"}
+    root = nginx("djangofleet/maps.conf", nginx_real_ip=real_ip)
+    assert root.values("set_real_ip_from") == [["10.0.0.0/8"], ["2001:db8::/32"]]
+    assert root.one("real_ip_header") == "CF-Connecting-IP"
+    # Asked of the peer itself: $remote_addr is the client's by then.
+    (geo,) = root.all("geo")
+    assert geo.args[0] == "$realip_remote_addr"
+    assert [entry.words for entry in geo.block] == [["default", "0"], ["10.0.0.0/8", "1"], ["2001:db8::/32", "1"]]
+    headers = dict(nginx("djangofleet/proxy.conf", nginx_real_ip=real_ip).values("proxy_set_header"))
+    assert headers["X-Forwarded-Proto"] == "$djangofleet_scheme"
+    assert headers["X-Forwarded-Port"] == "$djangofleet_port"
+    assert nginx("djangofleet/maps.conf", nginx_real_ip={"trusted": ["10.0.0.1"]}).one("real_ip_header") == (
+        "X-Forwarded-For"
+    )
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def test_static(site):
+    wish = {**SECURE, "static": [{"url": "/static/", "path": "/srv/shop/static"}]}
+    location = site(wish, nginx_static_max_age="3d").all("server")[1].location("^~", "/static/")
+    assert location.one("alias") == "/srv/shop/static/"
+    assert location.one("expires") == "3d"
+    assert location.one("gzip_static") == location.one("brotli_static") == "on"
+    assert location.one("access_log") == "off"
+    assert not location.all("proxy_pass")
+    (hashed,) = location.all("location")
+    assert hashed.one("expires") == "off"
+    assert hashed.headers()["Cache-Control"] == "public, max-age=31536000, immutable"
+    for place in (location, hashed):
+        assert place.headers()["X-Content-Type-Options"] == "nosniff"
+    without = site(wish, nginx_brotli_enabled=False).all("server")[1].location("^~", "/static/")
+    assert not without.all("brotli_static")
+
+
+@pytest.mark.parametrize(
+    ("path", "hashed"),
+    [
+        ("/static/css/base.27e20196a850.css", True),
+        ("/static/app.min.0123456789ab.js", True),
+        ("/static/LICENSE.0123456789ab", True),
+        ("/static/app.js.0123456789ab.map", True),
+        ("/static/css/base.css", False),
+        ("/static/staticfiles.json", False),
+        ("/static/base.27E20196A850.css", False),
+        ("/static/base.27e20196a85.css", False),
+        ("/static/base.27e20196a8501.css", False),
+        ("/static/v.27e20196a850.d/base.css", False),
+        ("/static/deadbeef0123.css", False),
+    ],
+)
+def test_only_djangos_hashed_names_are_immutable(site, path, hashed):
+    wish = {**SHOP, "static": [{"url": "/static/", "path": "/srv/static"}]}
+    (location,) = site(wish).all("server")[0].location("^~", "/static/").all("location")
+    sign, pattern = location.args
+    assert sign == "~"
+    assert bool(re.search(pattern, path)) is hashed
+
+
+def test_media_runs_no_script(nginx, site):
+    wish = {**SHOP, "media": [{"url": "/media/", "path": "/srv/media/"}]}
+    location = site(wish, nginx_media_max_age="2d").all("server")[0].location("^~", "/media/")
+    assert location.one("alias") == "/srv/media/"
+    assert location.one("expires") == "2d"
+    assert location.headers()["X-Content-Type-Options"] == "nosniff"
+    policy = location.headers()["Content-Security-Policy"]
+    (media,) = [m for m in nginx("djangofleet/maps.conf").all("map") if m.args[1] == policy]
+    assert media.args[0] == "$sent_http_content_type"
+    values = dict(entry.words for entry in media.block)
+    assert values.pop("application/pdf") == ""
+    assert list(values) == ["default"]
+    assert "sandbox" in values["default"]
+    assert "default-src 'none'" in values["default"]
+    assert "script-src" not in values["default"]
+
+
+def test_locations(site):
+    locations = [
+        {"path": "/a b", "config": "return 200;"},
+        {"path": "/robots.txt", "match": "exact", "config": "return 204;\nallow all;"},
+        {"path": r'^/x/[a-z]{2,3}"\.txt$', "match": "regex", "config": "return 410;"},
+    ]
+    (server,) = site({**SHOP, "locations": locations}).all("server")
+    assert server.location("/a b").one("return") == "200"
+    assert server.location("=", "/robots.txt").one("allow") == "all"
+    assert server.location("~", r'^/x/[a-z]{2,3}"\.txt$').one("return") == "410"
+    assert server.location("/").one("proxy_pass") == "http://app_shop"
+
+
+@pytest.mark.parametrize(("match", "replaced"), [("prefix", True), (None, True), ("exact", False), ("regex", False)])
+def test_a_location_of_ones_own_replaces_the_apps(site, match, replaced):
+    own = {"path": "/", "config": "return 200;", **({"match": match} if match else {})}
+    (server,) = site({**SHOP, "locations": [own]}).all("server")
+    assert server.location("/").one("return" if replaced else "proxy_pass")
+
+
+# Hostile values -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_hostile_paths_stay_one_word(site, problems, value):
+    wish = {
+        **SHOP,
+        "certificate": {"fullchain": value, "key": value},
+        "static": [{"url": "/static/", "path": value}],
+        "media": [{"url": "/media/", "path": value}],
+        "locations": [{"path": value, "match": "exact", "config": ""}],
+    }
+    assert problems(wish, nginx_acme_webroot=value) == []
+    plain, tls = site(wish, nginx_acme_webroot=value).all("server")
+    assert plain.location("^~", "/.well-known/acme-challenge/").values("root") == [[value]]
+    assert tls.values("ssl_certificate") == tls.values("ssl_certificate_key") == [[value]]
+    for url in ("/static/", "/media/"):
+        assert tls.location("^~", url).values("alias") == [[value.rstrip("/") + "/"]]
+    assert tls.location("=", value).block == []
+
+
+@pytest.mark.parametrize("value", ["1m; return 200 owned", '1m"; a b; #', "1m }", "1m\nserver_tokens on", "$x", ""])
+def test_hostile_settings_stay_one_word(nginx, site, value):
+    http = nginx("nginx.conf", nginx_client_max_body_size=value, nginx_keepalive_timeout=value).all("http")[0]
+    assert http.values("client_max_body_size") == http.values("keepalive_timeout") == [[value]]
+    wish = {**SHOP, "client_max_body_size": value, "proxy_read_timeout": value}
+    wish["upstream"] = {**SHOP["upstream"], "keepalive_timeout": value}
+    root = site(wish)
+    assert root.all("server")[0].values("client_max_body_size") == [[value]]
+    assert root.all("upstream")[0].values("keepalive_timeout") == [[value]]
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["", "a b", "a;b", "a{b", 'a"b', "a'b", "a\\b", "a\nb", "a.test\n", "a.test;", "bücher.test", "*", "a.*", ".a.test",
+     "a..test", "-a.test", "a-.test", "a.test.", "_", "~^a", "$host", "a_b.test", "http://a.test", "a.test:80",
+     "a" * 254],
+)  # fmt: skip
+def test_hostile_domains_are_refused_with_their_path(problems, domain):
+    (problem,) = problems({**SHOP, "domains": ["ok.test", domain]})
+    assert problem.startswith(f"nginx_sites[shop].domains[1]: '{domain}'")
+
+
+@pytest.mark.parametrize(
+    "domain", ["a", "localhost", "a.test", "A-1.Test", "*.a.test", "xn--bcher-kva.test", "10.0.0.5"]
+)
+def test_good_domains_pass(problems, domain):
+    assert problems({**SHOP, "domains": [domain]}) == []
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../a", "a/b", "A", "ü", ".a", "a;", "a\n", "a" * 65, "-a"])
+def test_hostile_names_are_refused(problems, name):
+    (problem,) = problems({**SHOP, "name": name})
+    assert problem.startswith(f"nginx_sites[{name}].name: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"domains": []}, "domains"),
+        ({"domains": ["a.test", "A.test"]}, "domains[0]"),
+        ({"upstream": {"servers": []}}, "upstream.servers"),
+        ({"upstream": {"servers": ["10.0.0.5:1", "/run/a"]}}, "upstream.servers[1]"),
+        ({"upstream": {"servers": ["unix:/run/a b"]}}, "upstream.servers[0]"),
+        ({"upstream": {"servers": ["unix:/run/a; b"]}}, "upstream.servers[0]"),
+        ({"upstream": {"servers": ["$host:80"]}}, "upstream.servers[0]"),
+        ({"upstream": {"servers": ["app:80\n"]}}, "upstream.servers[0]"),
+        ({"certificate": {"fullchain": "relative.pem", "key": "/k"}}, "certificate.fullchain"),
+        ({"certificate": {"fullchain": "/c", "key": "/$host.pem"}}, "certificate.key"),
+        ({"certificate": {"fullchain": "/c\n", "key": "/k"}}, "certificate.fullchain"),
+        ({"redirect_to_https": True}, "redirect_to_https"),
+        ({"domains": ["*.a.test", "a.test"], "canonical_redirect": True}, "canonical_redirect"),
+        ({"hsts": {"preload": True}}, "hsts.preload"),
+        ({"hsts": {"preload": True, "include_subdomains": True, "max_age": 60}}, "hsts.preload"),
+        ({"static": [{"url": "/static", "path": "/a"}]}, "static[0].url"),
+        ({"static": [{"url": "/", "path": "/a"}]}, "static[0].url"),
+        ({"static": [{"url": "/a/{/", "path": "/a"}]}, "static[0].url"),
+        ({"static": [{"url": "/static/", "path": "a"}]}, "static[0].path"),
+        ({"media": [{"url": "/media/", "path": "/$uri"}]}, "media[0].path"),
+        ({"locations": [{"path": "/a", "config": ""}, {"path": "~ .php", "config": ""}]}, "locations[1].path"),
+        ({"locations": [{"path": "= /a", "match": "exact", "config": ""}]}, "locations[0].path"),
+    ],
+)
+def test_bad_sites_are_refused_with_their_path(problems, change, path):
+    found = problems({**SHOP, **change})
+    assert found
+    assert found[0].startswith(f"nginx_sites[shop].{path}: ")
+
+
+def test_two_sites_of_one_name_or_domain_are_refused(problems):
+    other = {**SHOP, "domains": ["other.test"]}
+    assert [text.split(": ")[0] for text in problems(SHOP, other)] == ["nginx_sites[shop].name"]
+    other = {**SHOP, "name": "other", "domains": ["other.test", "SHOP.example.com"]}
+    assert [text.split(": ")[0] for text in problems(SHOP, other)] == [
+        "nginx_sites[shop].domains[0]",
+        "nginx_sites[other].domains[1]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "path"),
+    [
+        ({"nginx_http_port": 0}, "nginx_http_port"),
+        ({"nginx_https_port": 65536, "nginx_https_public_port": 443}, "nginx_https_port"),
+        ({"nginx_https_public_port": -1}, "nginx_https_public_port"),
+        ({"nginx_http_port": 443}, "nginx_https_port"),
+        ({"nginx_worker_rlimit_nofile": 8191}, "nginx_worker_rlimit_nofile"),
+        ({"nginx_acme_webroot": "acme"}, "nginx_acme_webroot"),
+        ({"nginx_real_ip": {"trusted": ["10.0.0.0/8", "evil; a"]}}, "nginx_real_ip.trusted[1]"),
+        ({"nginx_real_ip": {"header": "proxy_protocol"}}, "nginx_real_ip.header"),
+    ],
+)
+def test_bad_host_settings_are_refused_with_their_path(problems, variables, path):
+    (problem,) = problems(SHOP, **variables)
+    assert problem.startswith(f"{path}: ")
+
+
+def test_a_whole_good_input_has_no_problem(problems):
+    full = {
+        **SECURE,
+        "redirect_to_https": True,
+        "canonical_redirect": True,
+        "hsts": {"preload": True, "include_subdomains": True},
+        "static": [{"url": "/static/", "path": "/srv/static"}],
+        "media": [{"url": "/a/media/", "path": "/srv/media"}],
+        "locations": [{"path": "@named", "config": ""}, {"path": "^/[a-z]+$", "match": "regex", "config": ""}],
+    }
+    other = {"name": "other", "domains": ["*.other.test"], "upstream": {"servers": ["[::1]:8000", "app.internal:8000"]}}
+    real_ip = {"trusted": ["10.0.0.0/8", "::1"], "header": "X-Real-IP"}
+    assert problems(full, other, nginx_real_ip=real_ip) == []
+    assert problems() == []
+
+
+# Packages -------------------------------------------------------------------------------------------------------------
+
+
+def test_packages(evaluate):
+    brotli = "libnginx-mod-http-brotli-static"
+    assert evaluate("nginx", "__nginx_packages") == ["nginx", brotli]
+    assert evaluate("nginx", "__nginx_packages", nginx_brotli_enabled=False) == ["nginx"]
+    assert evaluate("nginx", "__nginx_packages", nginx_extra_packages=["a"]) == ["nginx", brotli, "a"]
+
+
+def test_certificate_files(evaluate):
+    sites = [SHOP, SECURE, {**SECURE, "certificate": {**CERTIFICATE, "key": "/other"}}]
+    assert sorted(evaluate("nginx", "__nginx_certificate_files", nginx_sites=sites)) == sorted(
+        [*CERTIFICATE.values(), "/other"]
+    )
