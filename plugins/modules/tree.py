@@ -137,6 +137,7 @@ import zlib
 from ansible.module_utils.basic import AnsibleModule
 
 HIDDEN = "(content not shown)\n"
+HIDDEN_CHANGED = "(other content, not shown)\n"
 BINARY = "(binary content)\n"
 
 
@@ -353,8 +354,10 @@ def describe(entry: dict) -> dict:
             attributes = f" ({state['uid']}:{state['gid']} {state['mode']:04o})"
         headers[f"{side}_header"] = f"{entry['path']}{attributes}"
     if entry.get("sensitive") and "file" in (entry["kind"], entry["current"]["kind"]):
-        same = entry["current"].get("content") == entry.get("content")
-        return {**headers, "before": HIDDEN if same else "", "after": HIDDEN if entry["kind"] == "file" else ""}
+        before = HIDDEN if entry["current"]["kind"] == "file" else ""
+        changed = entry["current"].get("content") != entry.get("content")
+        after = {"file": HIDDEN_CHANGED if before and changed else HIDDEN}.get(entry["kind"], "")
+        return {**headers, "before": before, "after": after}
     return {**headers, "before": as_text(entry["current"]), "after": as_text(entry)}
 
 
