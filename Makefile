@@ -1,0 +1,60 @@
+# `make` lists the targets. What they do is in scripts/.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+DISTRO ?= 13
+NAME ?= default
+DO ?= test
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## A real site on https://localhost:8443, in a container (DISTRO=12 for Debian 12)
+	@scripts/demo up $(DISTRO)
+
+.PHONY: demo-down
+demo-down: ## Remove the demo's container
+	@scripts/demo down
+
+.PHONY: test
+test: venv ## Everything: lint, unit, all scenarios; ends with "N passed, N failed"
+	@scripts/test
+
+.PHONY: lint
+lint: venv ## Check style, documentation and good practice
+	@scripts/lint
+
+.PHONY: unit
+unit: venv ## Tests that need no container
+	@scripts/unit
+
+.PHONY: scenario
+scenario: venv ## A Molecule scenario (NAME=default; DO=converge, verify, login, destroy for a part of it)
+	@scripts/scenario $(NAME) $(DO)
+
+.PHONY: bench-converge
+bench-converge: venv ## What a first and an unchanged run of site.yml cost
+	@scripts/engine
+	@scripts/image $(DISTRO)
+	@bench/converge
+
+.PHONY: docs
+docs: venv ## Write the tables in the roles' README files from their argument specs
+	@scripts/docs
+
+.PHONY: build
+build: venv ## Build the collection into build/
+	@.venv/bin/ansible-galaxy collection build --force --output-path build
+
+.PHONY: venv
+venv: ## Install the controller's tools into .venv
+	@scripts/venv
+
+.PHONY: lock
+lock: venv ## Write requirements.lock from pyproject.toml (UPGRADE=1 for the newest versions)
+	@scripts/lock $(if $(UPGRADE),--upgrade)
+
+.PHONY: clean
+clean: ## Remove what the other targets have left in this directory
+	@rm -rf .venv .ansible .ruff_cache build
