@@ -1,0 +1,185 @@
+"""Bad input stops a run with the variable's path, what was found and what to do, and what served keeps serving."""
+
+import copy
+import json
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from conftest import ROOT, Browser, address_of, hosts_of, play
+
+GUESTBOOK = ROOT / "examples" / "guestbook"
+APPS = yaml.safe_load((ROOT / "molecule/default/inventory/group_vars/all.yml").read_text())["django_apps"]
+
+
+def apps(**changes) -> list[dict]:
+    """The scenario's apps, with some keys of the first one changed."""
+    first, second = copy.deepcopy(APPS)
+    return [{**first, **changes}, second]
+
+
+def answer_of_hosts() -> list:
+    """What every site of every host says, and which release says it."""
+    seen = []
+    for name in hosts_of("default"):
+        state = subprocess.run(["docker", "exec", name, "djangoctl", "--json"], capture_output=True, text=True, check=True)
+        authority = f"{ROOT}/build/default/{name}.pem"
+        subprocess.run(["docker", "cp", f"{name}:/etc/djangofleet/authority/ca.pem", authority], check=True)
+        for domain, trusted in (("guestbook.test", authority), ("second.test", f"{ROOT}/build/default/second.pem")):
+            health = json.loads(Browser(address_of(name), domain, trusted).text("/healthz"))
+            seen.append((name, domain, health["status"], health["release"]))
+        seen.append([(app["app"], app["release"], app["swap_pending"]) for app in json.loads(state.stdout)["apps"]])
+    return seen
+
+
+def run(tmp_path, variables: dict, *words: str) -> str:
+    """Run site.yml, which has to fail on both hosts; returns what it said, in one line of single spaces."""
+    given = tmp_path / "given.yml"
+    given.write_text(yaml.safe_dump(variables))
+    before = answer_of_hosts()
+    result = play("default", "site.yml", f"--extra-vars=@{given}", *words)
+    assert result.returncode != 0, result.stdout
+    assert result.stdout.count("failed=1") == 2, result.stdout
+    assert answer_of_hosts() == before
+    return " ".join(result.stdout.split())
+
+
+BEFORE_ANYTHING = {
+    "unknown key": (apps(gunicron={"workers": 2}), ["gunicron", "django_app"]),
+    "unknown nested key": (apps(gunicorn={"wrokers": 2}), ["wrokers", "gunicorn"]),
+    "unknown key of the site": (apps(nginx={"max_body": "3m"}), ["max_body", "nginx_sites"]),
+    "wrong type": (apps(domains={"a": "b"}), ["domains", "list"]),
+    "wrong type of a number": (apps(gunicorn={"timeout": "soon"}), ["timeout", "soon", "int"]),
+    "no source": (apps(source={}), ["django_app.source of app 'guestbook'", "exactly one of git, path and package"]),
+    "domain used by two apps": (apps(domains=["SECOND.test"]), ["django_apps[].domains", "second.test", "each app needs its own"]),
+    "name that is no unit name": (apps(name="my shop!"), ["django_app.name", "my shop!", "lower-case letters"]),
+    "name of a stand-in": (apps(name="second-next"), ["django_app.name", "second-next", "not ending in -next"]),
+    "domain with a port": (apps(domains=["guestbook.test:443"]), ["django_app.domains", "guestbook.test:443", "host name"]),
+    "key that is not there": (
+        apps(certificate={"source": "files", "key_file": "/nowhere.key", "chain_file": "/nowhere.pem"}),
+        ["certificate_certificates[guestbook]", "/nowhere"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BEFORE_ANYTHING)
+def test_stops_before_anything_changes(tmp_path, case):
+    changed, wanted = BEFORE_ANYTHING[case]
+    said = run(tmp_path, {"django_apps": changed})
+    assert "PLAY [Prepare the hosts]" not in said
+    for text in wanted:
+        assert text in said
+
+
+def openssl(*words: str) -> None:
+    subprocess.run(["openssl", *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """pair(name, *words) -> (key file, chain file) of a self-signed certificate for the app's domains."""
+
+    def make(name: str, *words: str) -> tuple[str, str]:
+        key, chain = str(tmp_path / f"{name}.key"), str(tmp_path / f"{name}.pem")
+        names = "subjectAltName=DNS:guestbook.test,DNS:www.guestbook.test"
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        openssl("req", "-x509", *curve, "-keyout", key, "-out", chain, "-subj", f"/CN={name}", "-addext", names, *words)
+        return key, chain
+
+    return make
+
+
+def test_key_that_does_not_fit_its_chain(tmp_path, pair):
+    (key, _), (_, chain) = pair("one"), pair("other")
+    files = {"source": "files", "key_file": key, "chain_file": chain}
+    said = run(tmp_path, {"django_apps": apps(certificate=files)})
+    assert "certificate_certificates[guestbook].key_file" in said
+    assert "PLAY [Prepare the hosts]" not in said
+
+
+def test_expired_certificate(tmp_path, pair):
+    key, chain = pair("old", "-days", "-1")
+    files = {"source": "files", "key_file": key, "chain_file": chain}
+    said = run(tmp_path, {"django_apps": apps(certificate=files)})
+    assert "certificate_certificates[guestbook].chain_file" in said
+    assert "expired" in said
+    assert "PLAY [Prepare the hosts]" not in said
+
+
+BEFORE_GOING_LIVE = {
+    "missing wsgi module": ({"wsgi": "shop.wsgi:application"}, ["django_app.wsgi of app 'guestbook'", "shop.wsgi", "guestbook.wsgi:application"]),
+    "missing requirements file": (
+        {"requirements": "requirements/prod.txt"},
+        ["django_app.requirements of app 'guestbook'", "requirements/prod.txt", "set it to one of: pyproject.toml, requirements.txt"],
+    ),
+    "missing project directory": ({"project_dir": "src"}, ["django_app.project_dir of app 'guestbook'", "'src' is no directory"]),
+    "wrong settings module": ({"settings_module": "guestbook.production"}, ["cannot be imported", "guestbook.production"]),
+    "source that is not there": ({"source": {"path": "/nowhere"}}, ["django_app.source.path of app 'guestbook'", "/nowhere"]),
+    "source that cannot be fetched": (
+        {"source": {"git": "file:///nowhere.git", "version": "v1"}},
+        ["django_app.source.git of app 'guestbook'", "file:///nowhere.git", "could not be fetched"],
+    ),
+    "package that is not there": (
+        {"source": {"package": "djangofleet-no-such-package==1.0"}, "wsgi": "a.wsgi", "settings_module": "a.settings"},
+        ["django_app.source.package of app 'guestbook'", "could not be installed"],
+    ),
+    "health that is not given": ({"health": {"path": "/healthz", "contains": "excellent"}}, ["did not pass its gate", "excellent"]),
+}
+
+
+@pytest.mark.parametrize("case", BEFORE_GOING_LIVE)
+def test_stops_before_going_live(tmp_path, case):
+    changes, wanted = BEFORE_GOING_LIVE[case]
+    if case == "health that is not given":  # another release, so that there is something to put live
+        changes = {**changes, "source": {"path": str(GUESTBOOK), "version": "sick"}}
+    said = run(tmp_path, {"django_apps": apps(**changes)}, "--tags=app")
+    for text in wanted:
+        assert text in said
+
+
+def test_failing_migration(tmp_path):
+    project = tmp_path / "project"
+    shutil.copytree(GUESTBOOK, project)
+    migrations = project / "entries" / "migrations"
+    last = sorted(path.stem for path in migrations.glob("0*.py"))[-1]
+    (migrations / "9999_fails.py").write_text(
+        "from django.db import migrations\n\n\n"
+        "def fail(apps, schema_editor):\n    raise RuntimeError('this migration fails')\n\n\n"
+        "class Migration(migrations.Migration):\n"
+        f"    dependencies = [('entries', '{last}')]\n"
+        "    operations = [migrations.RunPython(fail)]\n"
+    )
+    said = run(tmp_path, {"django_apps": apps(source={"path": str(project)})}, "--tags=app")
+    assert "a migration of release" in said
+    assert "this migration fails" in said
+
+
+@pytest.fixture
+def small_disk():
+    """A third app's directory is a disk of 40 MB."""
+    names = hosts_of("default")
+    for name in names:
+        command = "mkdir -p /srv/third && mount -t tmpfs -o size=40m tmpfs /srv/third"
+        subprocess.run(["docker", "exec", name, "sh", "-c", command], check=True)
+    yield
+    for name in names:
+        command = "umount /srv/third; rm -rf /srv/third /etc/djangofleet/third /etc/systemd/system/django-third*"
+        subprocess.run(["docker", "exec", name, "sh", "-c", command], check=True)
+
+
+@pytest.mark.parametrize(
+    ("space", "wanted"),
+    [(500, "40 MB free, a release wants 500 MB (django_minimum_free_space)"), (1, "No space left on device")],
+    ids=["foreseen", "not foreseen"],
+)
+def test_full_disk(tmp_path, small_disk, space, wanted):
+    third = {"name": "third", "domains": ["third.test"], "source": {"path": str(GUESTBOOK)}}
+    variables = {"django_apps": [*apps(), third], "django_minimum_free_space": space}
+    assert wanted in run(tmp_path, variables, "--tags=app").replace("41 MB", "40 MB")
+
+
+def test_good_run_after_all_of_this_changes_nothing(tmp_path):
+    result = play("default", "site.yml", "--tags=app")
+    assert result.returncode == 0, result.stdout

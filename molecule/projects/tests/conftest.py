@@ -1,0 +1,49 @@
+"""What the tests of this scenario share: the facts that a project's own page gives, and its service from outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+BUILD = Path(__file__).resolve().parents[3] / "build" / "projects"
+
+
+@pytest.fixture
+def facts(browse):
+    """facts(app, path) -> the JSON of a page, asked for over TLS through Nginx."""
+
+    def ask(app: str, path: str = "/facts/") -> dict:
+        return json.loads(browse(f"{app}.test").text(path))
+
+    return ask
+
+
+@pytest.fixture
+def before(host) -> dict:
+    """What the first release of `legacy` said before the second was deployed."""
+    return json.loads(host.check_output("cat /root/before.json"))
+
+
+@pytest.fixture
+def inside(host):
+    """inside(app, command) -> its result, run with the rights of the app's running service and in its view of the disk."""
+
+    def run(app: str, command: str):
+        pid = host.check_output("systemctl show --property=MainPID --value %s", f"django-{app}.service")
+        assert pid != "0", f"django-{app}.service does not run"
+        enter = "nsenter --target=%s --mount setpriv --reuid=%s --regid=%s --init-groups --no-new-privs sh -c %s"
+        return host.run(enter, pid, f"django-{app}", f"django-{app}", command)
+
+    return run
+
+
+@pytest.fixture
+def record(host):
+    """record(app) -> the release.json of its live release."""
+
+    def read(app: str) -> dict:
+        return json.loads(host.check_output("cat %s", f"/srv/{app}/current/release.json"))
+
+    return read
