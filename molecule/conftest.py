@@ -77,6 +77,13 @@ def address_of(name: str) -> str:
     return next(network["IPAddress"] for network in networks.values() if network["IPAddress"])
 
 
+def ask(address: str, domain: str, path: str) -> tuple[int, bytes]:
+    """Status and body of a plain HTTP request."""
+    with urllib3.HTTPConnectionPool(address, 80, timeout=20, retries=False) as pool:
+        answer = pool.request("GET", path, headers={"Host": domain}, redirect=False)
+    return answer.status, answer.data
+
+
 @pytest.fixture(scope="module")
 def name(host) -> str:
     """The host's name in the inventory, which is its container's name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,15 +29,22 @@ def before(host) -> dict:
 
 @pytest.fixture
 def inside(host):
-    """inside(app, command) -> its result, run with the rights of the app's running service and in its view of the disk."""
+    """inside(app, command) -> its result, with the rights of the app's running service and in its view of the disk."""
 
     def run(app: str, command: str):
         pid = host.check_output("systemctl show --property=MainPID --value %s", f"django-{app}.service")
         assert pid != "0", f"django-{app}.service does not run"
-        enter = "nsenter --target=%s --mount setpriv --reuid=%s --regid=%s --init-groups --no-new-privs sh -c %s"
+        enter = "nsenter --target=%s --mount setpriv --reuid=%s --regid=%s --init-groups sh -c %s"
         return host.run(enter, pid, f"django-{app}", f"django-{app}", command)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def locked() -> dict[str, str]:
+    """The versions that the lock file of `locked` names."""
+    packages = tomllib.loads((BUILD / "locked" / "uv.lock").read_text())["package"]
+    return {entry["name"]: entry["version"] for entry in packages}
 
 
 @pytest.fixture

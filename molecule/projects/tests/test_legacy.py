@@ -47,10 +47,8 @@ def test_added_settings_file_is_for_the_app_only(host, inside):
 def test_project_in_a_subdirectory_runs_with_the_settings_named(host):
     assert host.file("/srv/legacy/current/source/src/manage.py").is_file
     assert not host.file("/srv/legacy/current/source/manage.py").exists
-    shown = host.check_output(
-        "djangoctl legacy manage shell --verbosity=0 -c %s",
-        "from django.conf import settings as s; print(s.SETTINGS_MODULE, s.DEBUG)",
-    )
+    program = "from django.conf import settings as s; print(s.SETTINGS_MODULE, s.DEBUG)"
+    shown = host.check_output("djangoctl legacy manage shell --verbosity=0 -c %s", program)
     assert shown.split()[-2:] == ["legacy.settings.production", "False"]
 
 
