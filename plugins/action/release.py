@@ -35,11 +35,11 @@ def digest(root: str, exclude: Sequence[str]) -> str:
     result = hashlib.sha256()
     for name, path in members(root, exclude):
         if os.path.islink(path):
-            content = b"link " + os.readlink(path).encode()
+            content = b"link " + os.fsencode(os.readlink(path))
         else:
             with open(path, "rb") as handle:
                 content = (b"exec " if os.access(path, os.X_OK) else b"file ") + handle.read()
-        result.update(f"{name}\0{len(content)}\0".encode() + content)
+        result.update(os.fsencode(f"{name}\0{len(content)}\0") + content)
     return result.hexdigest()
 
 

@@ -82,7 +82,7 @@ class ActionModule(ActionBase):
     @staticmethod
     def _mode(entry: dict, default: str) -> str:
         mode = entry.get("mode", default)
-        if not isinstance(mode, str) or not mode.isdigit():
+        if not isinstance(mode, str) or not mode or set(mode) - set("01234567"):
             raise AnsibleActionFail(f"entries: {entry['path']}: mode is to be an octal number as a string, such as '0640'")
         return str(mode)
 

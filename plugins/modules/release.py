@@ -91,10 +91,9 @@ def words(params: dict, check: bool) -> list[str]:
     """The command line of djangoctl for these parameters."""
     result = [params["app"], VERBS[params["state"]], "--json"]
     if params["state"] == "built":
-        result += ["--revision", params["revision"], "--version", params["version"] or ""]
-        for key in ("tree", "archive", "package"):
-            if params[key]:
-                result += [f"--{key}", params[key]]
+        # One word each: a value that begins with a hyphen would be taken for an option.
+        result += [f"--revision={params['revision']}", f"--version={params['version'] or ''}"]
+        result += [f"--{key}={params[key]}" for key in ("tree", "archive", "package") if params[key]]
     else:
         result.append(params["release"])
     return [*result, "--dry-run"] if check and params["state"] != "migrated" else result

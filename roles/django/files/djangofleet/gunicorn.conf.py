@@ -11,6 +11,8 @@ workers = settings.pop("workers") or min(2 * len(os.sched_getaffinity(0)) + 1, 1
 worker_tmp_dir = "/dev/shm"  # a heartbeat on a disk blocks workers when the disk is busy
 control_socket_disable = True
 accesslog = None  # Nginx keeps one
+if settings["worker_class"] != "gthread":
+    settings["threads"] = 1  # with more gunicorn takes gthread for sync
 globals().update(settings.pop("extra"))
 globals().update(settings)
 

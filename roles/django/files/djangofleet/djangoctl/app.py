@@ -96,6 +96,8 @@ def load(name: str) -> App:
         raise ConfigError(f"there is no app '{name}' on this host", hint=f"known here: {known}") from None
     except PermissionError:
         raise ConfigError(f"{config}/app.json cannot be read", hint="run djangoctl as root") from None
+    except ValueError as error:
+        raise ConfigError(f"{config}/app.json is damaged: {error}", hint="run the play that wrote it again") from None
     return App(name, config, settings)
 
 

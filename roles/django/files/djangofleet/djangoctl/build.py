@@ -12,6 +12,7 @@ import shlex
 import shutil
 import stat
 import subprocess
+import tomllib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ LOG_LINES = 25
 REFUSED = "could not be installed"
 # What compresses well. Images, fonts and archives are compressed already.
 COMPRESSIBLE = {
-    *(".css .csv .htm .html .ico .js .json .map .md .mjs .otf .svg .ttf .txt .wasm .webmanifest .xml .yaml .yml").split()
+    *(".css", ".csv", ".htm", ".html", ".ico", ".js", ".json", ".map", ".md", ".mjs", ".otf", ".svg"),
+    *(".ttf", ".txt", ".wasm", ".webmanifest", ".xml", ".yaml", ".yml"),
 }
 
 
@@ -127,7 +129,8 @@ class _Build:
         self.add_files()
         self.own(self.app["user"], self.tree)
         self.install()
-        self.release.write(**detect(self.app, self.tree, self.project, self.fail))
+        installed = (self.release.path / "venv").glob("lib/python*/site-packages")
+        self.release.write(**detect(self.app, self.tree, self.project, self.fail, installed))
         facts = self.probe()
         self.collect(facts)
         for command in self.app.build["hooks"]:
@@ -138,7 +141,11 @@ class _Build:
         self.own("root", self.tree, self.static)
         precompress(self.static)
         self.release.write(
-            python=facts["python"], django=facts["django"], static_url=facts["static_url"], warnings=facts["warnings"]
+            python=facts["python"],
+            django=facts["django"],
+            static_url=facts["static_url"],
+            database=facts["database"],
+            warnings=facts["warnings"],
         )
 
     # Source
@@ -214,6 +221,9 @@ class _Build:
             self.uv("requirements", REFUSED, "sync", "--frozen", "--no-dev", "--no-editable", "--compile-bytecode")
         elif kind == "file":
             self.uv("requirements", REFUSED, "pip", "install", "--compile-bytecode", "--requirement", name)
+            if self.in_src(name):
+                root = str(self._found(name).parent)
+                self.uv("requirements", REFUSED, "pip", "install", "--compile-bytecode", "--no-deps", root)
         if self.app.build["packaged"]:
             self.uv("source.package", REFUSED, "pip", "install", "--compile-bytecode", self.package())
         if not (venv / "bin" / "gunicorn").exists():
@@ -243,6 +253,17 @@ class _Build:
             if (self.project / candidate).is_file() or (self.tree / candidate).is_file():
                 return ("lock", candidate) if Path(candidate).name == "uv.lock" else ("file", self._relative(candidate))
         return "none", ""
+
+    def in_src(self, name: str) -> bool:
+        """Whether a project's own code lies in src/: manage.py can import that only once it is installed."""
+        path = self._found(name)
+        source = path.parent / "src"
+        if path.name != "pyproject.toml" or not source.is_dir() or self.project.is_relative_to(source):
+            return False
+        return "build-system" in tomllib.loads(path.read_text())
+
+    def _found(self, name: str) -> Path:
+        return self.project / name if (self.project / name).is_file() else self.tree / name
 
     def _relative(self, name: str) -> str:
         """A requirements file as seen from the project's directory, where uv runs."""
@@ -313,8 +334,13 @@ class _Build:
         self.release.write(deploy_check=text)
 
     def manage(self, words: Sequence[str], **options) -> subprocess.CompletedProcess:
-        """Run a command in the release with the app's environment; the tree may be written."""
-        sandbox = [*self.app["build_sandbox"], f"ReadWritePaths={self.release.path}"]
+        """Run a command in the release with the app's environment; the tree may be written.
+
+        So may what is linked into the tree and the cache: settings that open a log file do it at import.
+        """
+        root = self.app.root
+        writable = " ".join(str(path) for path in (self.release.path, root / "shared", root / "media", root / "cache"))
+        sandbox = [*self.app["build_sandbox"], f"ReadWritePaths={writable}"]
         options.setdefault("output", self.log())
         return self.system.manage(self.app, self.release.id, words, sandbox=sandbox, purpose="build", **options)
 

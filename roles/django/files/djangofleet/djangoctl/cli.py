@@ -128,7 +128,8 @@ def do_manage(app: App, options: argparse.Namespace) -> int:
 
 
 def do_logs(app: App, options: argparse.Namespace) -> int:
-    words = ["journalctl", f"--unit={app.unit}*", f"--lines={options.lines}", "--no-pager", "--output=short-iso"]
+    units = [f"--unit={app.unit}.service", f"--unit={app.unit}-next.service"]  # a pattern finds those of shop2 for shop
+    words = ["journalctl", *units, f"--lines={options.lines}", "--no-pager", "--output=short-iso"]
     return subprocess.run([*words, *(["--follow"] if options.follow else [])], check=False).returncode
 
 
@@ -178,6 +179,7 @@ def main(words: list[str]) -> int:
     try:
         if len(words) > 2 and words[1] == "exec":  # the start of every process of an app: no argparse on that way
             launch.run(load(words[0]), words[2], words[3:])
+        os.umask(0o022)  # a stricter one of the caller would keep Nginx from static files and the socket's directory
         if not [word for word in words if word != "--json"]:
             result = do_list(argparse.Namespace())
         else:

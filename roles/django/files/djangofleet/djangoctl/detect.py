@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .app import App
@@ -12,10 +12,13 @@ from .app import App
 SETTINGS = re.compile(r"""DJANGO_SETTINGS_MODULE["']\s*,\s*["']([\w.]+)["']""")
 
 
-def detect(app: App, tree: Path, project: Path, fail: Callable[[str, str, str], None]) -> dict[str, str]:
+def detect(
+    app: App, tree: Path, project: Path, fail: Callable[[str, str, str], None], installed: Iterable[Path] = ()
+) -> dict[str, str]:
     """The settings module and the application of a source, as release.json notes them.
 
     :param fail: called with key, finding and advice where there is no telling, or what the inventory says is not there.
+    :param installed: directories of the virtualenv that modules are imported from as well.
     """
     build = app.build
     interface = build["interface"]
@@ -27,7 +30,7 @@ def detect(app: App, tree: Path, project: Path, fail: Callable[[str, str, str], 
         package = settings.split(".")[0]
         application = f"{package}.{interface}:application"
     module = application.partition(":")[0]
-    if not build["packaged"] and not _is_there(project, module):
+    if not build["packaged"] and not any(_is_there(root, module) for root in (project, *installed)):
         found = [
             ".".join(path.relative_to(project).with_suffix("").parts) for path in sorted(project.glob(f"**/{interface}.py"))
         ]
@@ -46,6 +49,6 @@ def _settings(project: Path) -> str:
     return ""
 
 
-def _is_there(project: Path, module: str) -> bool:
-    path = project.joinpath(*module.split("."))
+def _is_there(root: Path, module: str) -> bool:
+    path = root.joinpath(*module.split("."))
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()

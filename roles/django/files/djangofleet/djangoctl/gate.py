@@ -16,6 +16,10 @@ import sys
 import time
 
 
+class Late(BaseException):
+    """The time is over. No Exception: the app's own handlers would make an answer of it."""
+
+
 def load(application: str):
     """The application object that `module:attribute` names."""
     module, _, name = application.partition(":")
@@ -122,11 +126,12 @@ def main(config: str, name: str) -> int:
     sys.path.insert(0, os.getcwd())
 
     def give_up(_signal, _frame) -> None:
-        raise TimeoutError(f"no answer within {health['timeout']} s")
+        raise Late(f"no answer within {health['timeout']} s")
 
     signal.signal(signal.SIGALRM, give_up)
     path, _, query = health["path"].partition("?")
     ask = ask_asgi if settings["build"]["interface"] == "asgi" else ask_wsgi
+    host = settings["domains"][0].replace("*", "www", 1)
     application, why = None, ""
     for attempt in range(1 + health["retries"]):
         if attempt:
@@ -134,17 +139,17 @@ def main(config: str, name: str) -> int:
         signal.alarm(health["timeout"])
         try:
             application = application or load(name)
-            why = verdict(health, *ask(application, path, query, settings["domains"][0]))
-        except Exception as error:
+            why = verdict(health, *ask(application, path, query, host))
+        except (Exception, Late) as error:
             signal.alarm(0)
             if application is None:
                 raise
-            why = f"{type(error).__name__}: {error}"
+            why = str(error) if isinstance(error, Late) else f"{type(error).__name__}: {error}"
         finally:
             signal.alarm(0)
         if not why:
             return 0
-        print(f"gate: GET {health['path']} as {settings['domains'][0]}: {why}", file=sys.stderr, flush=True)
+        print(f"gate: GET {health['path']} as {host}: {why}", file=sys.stderr, flush=True)
     return 1
 
 

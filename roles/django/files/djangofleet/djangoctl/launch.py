@@ -17,9 +17,9 @@ from .release import read_json
 
 # The names of the environment contract. A value of `environment:` may refer to these and to nothing else.
 CONTRACT = (
-    "DJANGO_SETTINGS_MODULE SECRET_KEY ALLOWED_HOSTS CSRF_TRUSTED_ORIGINS DATABASE_URL CACHE_URL REDIS_URL "
-    "STATIC_ROOT STATIC_URL MEDIA_ROOT MEDIA_URL RELEASE_ID"
-).split()
+    *("DJANGO_SETTINGS_MODULE", "SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DATABASE_URL", "CACHE_URL"),
+    *("REDIS_URL", "STATIC_ROOT", "STATIC_URL", "MEDIA_ROOT", "MEDIA_URL", "RELEASE_ID"),
+)
 GUNICORN = Path(__file__).parent.with_name("gunicorn.conf.py")
 GATE = Path(__file__).with_name("gate.py")
 REFERENCE = re.compile(r"\$\{(" + "|".join(CONTRACT) + r")\}")

@@ -11,10 +11,12 @@ LOG_LINES = 25
 
 
 def migrate(app: App, release: Release, system: Systemd) -> list[str]:
-    """Run the release's migrations and return the names of those that were applied.
+    """Run the release's migrations and return the names of those that were applied; none where there is no database.
 
     :raises MigrationError: one failed. The release is not activated, what is live serves on.
     """
+    if not release.record.get("database", True):
+        return []
     result = system.manage(app, release.id, ["manage.py", "migrate", "--noinput", "--no-color"], purpose="migrate")
     lines = (result.stdout or "").splitlines()
     with open(release.log, "a") as log:

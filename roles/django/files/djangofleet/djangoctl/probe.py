@@ -20,6 +20,7 @@ def main(application: str, output: str) -> None:
     import django
     from django.apps import apps
     from django.conf import settings
+    from django.db import connections
 
     staticfiles = apps.is_installed("django.contrib.staticfiles")
     storage, hashed = "", False
@@ -37,6 +38,8 @@ def main(application: str, output: str) -> None:
         "static_url": str(settings.STATIC_URL or ""),
         "storage": storage,
         "hashed": hashed,
+        # Without DATABASES Django puts in one that refuses everything.
+        "database": connections.settings["default"]["ENGINE"] != "django.db.backends.dummy",
     }
     with open(output, "w") as handle:
         json.dump(facts, handle)

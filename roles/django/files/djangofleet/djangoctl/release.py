@@ -75,9 +75,10 @@ def write_json(path: Path, content: dict) -> None:
 def read_json(path: Path) -> dict:
     """The content of a JSON file; empty where there is none or it is broken."""
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
+    return content if isinstance(content, dict) else {}
 
 
 def read(app: App, identity: str) -> Release:
@@ -86,7 +87,7 @@ def read(app: App, identity: str) -> Release:
     :raises ConfigError: there is no such release.
     """
     path = app.releases / identity
-    if not path.is_dir() or "/" in identity or identity.startswith("."):
+    if not identity or not path.is_dir() or "/" in identity or identity.startswith("."):
         raise ConfigError(f"{app.name} has no release '{identity}'", hint=f"djangoctl {app.name} releases lists them")
     return Release(path, read_json(path / "release.json"))
 

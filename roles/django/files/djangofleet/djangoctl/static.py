@@ -18,19 +18,23 @@ from .release import Release
 HASHED = re.compile(r"\.[0-9a-f]{12}\.")
 
 
-def publish(app: App, release: Release) -> int:
-    """Put a release's static files where Nginx serves them; returns how many were new or other than before."""
-    source = release.path / "static"
+def publish(app: App, release: Release, *, replace: bool = True) -> int:
+    """Put a release's static files where Nginx serves them; returns how many were new or other than before.
+
+    :param replace: False leaves alone what is there under the same name: it is in use until the release has passed
+        its gate.
+    """
+    source = (release.path / "static").resolve()  # a link where the settings collect inside of the source
     return sum(
-        _place(Path(directory, name), app.static / os.path.relpath(os.path.join(directory, name), source))
-        for directory, _names, files in os.walk(source.resolve())
+        _place(Path(directory, name), app.static / os.path.relpath(os.path.join(directory, name), source), replace)
+        for directory, _names, files in os.walk(source)
         for name in files
         if not Path(directory, name).is_symlink()
     )
 
 
-def _place(source: Path, target: Path) -> bool:
-    if target.exists() and (HASHED.search(source.name) or _same(source, target)):
+def _place(source: Path, target: Path, replace: bool) -> bool:
+    if target.exists() and (not replace or HASHED.search(source.name) or _same(source, target)):
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")

@@ -56,8 +56,9 @@ def activate(app: App, release: Release, system: Systemd) -> bool:
         return False
     before = releases.live_id(app)
     _reload_units(app, system)
-    publish(app, release)
+    publish(app, release, replace=False)
     _start_stand_in(app, release, system)
+    publish(app, release)
     point(app.current, release.path)
     _restart_service(app, release, before, system)
     _stop_stand_in(app, system)
@@ -122,13 +123,16 @@ def _restart_service(app: App, release: Release, before: str | None, system: Sys
     if system.control("restart", unit).returncode == 0:
         return
     log = system.journal(unit, JOURNAL_LINES, since)
+    state = "nothing serves"
     if before:
         point(app.current, app.releases / before)
-        system.control("restart", unit)
+        publish(app, Release(app.releases / before, {}))
+        again = system.control("restart", unit).returncode == 0
+        state = f"release {before} was put back" if again else f"nothing serves: release {before} did not start either"
     _stop_stand_in(app, system)
     raise ActivationError(
         f"{app.name}: release {release.id} passed its gate but its service did not start",
-        state=f"release {before} was put back" if before else "nothing serves",
+        state=state,
         hint=f"look at: journalctl -u {unit}",
         log=log,
     )
