@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import copy
+import grp
+import json
+import os
+import pwd
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,7 @@ from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ROOT / "roles"
+sys.path.insert(0, str(ROLES / "django" / "files" / "djangofleet"))  # so that tests can import djangoctl
 
 # What a role may ask of a host when a test does not care. A test that does passes its own `ansible_facts`.
 FACTS: dict[str, Any] = {
@@ -43,10 +49,14 @@ def dataloader() -> Iterator[DataLoader]:
     loader.cleanup_all_tmp_files()
 
 
-def _load(loader: DataLoader, path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    return loader.load_from_file(str(path), cache="all", trusted_as_template=True) or {}
+def _load(loader: DataLoader, room: Path) -> dict[str, Any]:
+    """What Ansible reads from a role's room: main.yml, or every file of main/ in order."""
+    found: dict[str, Any] = {}
+    for path in (room / "main.yml", *sorted((room / "main").glob("*.yml"))):
+        if path.is_file():
+            # "unsafe" leaves out a deep copy, which takes longer than most templates: nothing here changes the content.
+            found |= loader.load_from_file(str(path), cache="all", unsafe=True, trusted_as_template=True) or {}
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -61,9 +71,9 @@ def templar(dataloader: DataLoader) -> Callable[..., Templar]:
         path = ROLES / role
         scope = {"ansible_facts": FACTS, "inventory_hostname": "web1", "ansible_check_mode": False}
         # Ansible's order of precedence: defaults, then what a user sets, then the role's own vars.
-        scope |= _load(dataloader, path / "defaults" / "main.yml")
+        scope |= _load(dataloader, path / "defaults")
         scope |= {name: value for name, value in variables.items() if not name.startswith("__")}
-        scope |= _load(dataloader, path / "vars" / "main.yml")
+        scope |= _load(dataloader, path / "vars")
         scope |= {name: value for name, value in variables.items() if name.startswith("__")}
         scope |= {"role_name": role, "role_path": str(path), "ansible_search_path": [str(path)]}
         return Templar(loader=dataloader, variables=copy.copy(scope))
@@ -103,3 +113,59 @@ def role_specs() -> dict[str, dict[str, Any]]:
         path.parents[1].name: yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
         for path in sorted(ROLES.glob("*/meta/argument_specs.yml"))
     }
+
+
+@pytest.fixture(scope="session")
+def app_settings(evaluate: Callable[..., Any]) -> dict[str, Any]:
+    """app.json of an app with a name, a domain and a source, as the role django writes it."""
+    app = {"name": "shop", "domains": ["shop.example.com"], "source": {"path": "/home/me/shop"}}
+    return json.loads(json.dumps(evaluate("django", "__django_app_json", django_app=app)))
+
+
+@pytest.fixture
+def make_app(tmp_path: Path, app_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`make_app(name, build={...}, **settings)`: an app of djangoctl below tmp_path, with nothing built yet."""
+    import djangoctl.app
+    import djangoctl.lock
+
+    monkeypatch.setattr(djangoctl.app, "CONFIG_ROOT", tmp_path / "etc")
+    monkeypatch.setattr(djangoctl.lock, "RUN", tmp_path / "run")
+    monkeypatch.setattr(djangoctl.lock, "LOGS", tmp_path / "log")
+    monkeypatch.setattr(djangoctl.lock.syslog, "syslog", lambda *_: None)
+    me, mine = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+
+    def make(name: str = "shop", build: dict[str, Any] | None = None, **settings: Any) -> Any:
+        content = copy.deepcopy(app_settings) | {"name": name, "unit": f"django-{name}", "user": me, "group": mine}
+        content |= {"root": str(tmp_path / "srv" / name), **settings}
+        content["build"] |= build or {}
+        config = tmp_path / "etc" / name
+        config.mkdir(parents=True, exist_ok=True)
+        (config / "app.json").write_text(json.dumps(content))
+        (config / "env").write_text("")
+        for directory in ("releases/.packages", "static", "media", "shared"):
+            (tmp_path / "srv" / name / directory).mkdir(parents=True, exist_ok=True)
+        return djangoctl.app.load(name)
+
+    return make
+
+
+@pytest.fixture
+def make_release() -> Callable[..., Any]:
+    """`make_release(app, id, {"name": "content"}, **record)`: a good release with those static files."""
+    from djangoctl.release import GOOD, Release, point
+
+    def make(app: Any, identity: str, static: dict[str, str] | None = None, live: bool = False, **record: Any) -> Any:
+        path = app.releases / identity
+        for directory in ("source", "static", "venv/bin"):
+            (path / directory).mkdir(parents=True)
+        for name, content in (static or {}).items():
+            (path / "static" / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / "static" / name).write_text(content)
+        release = Release(path, {})
+        number = len(list(app.releases.iterdir()))
+        release.write(**{"state": GOOD, "started_at": f"2026-01-01T00:00:0{number}Z"} | record)
+        if live:
+            point(app.current, path)
+        return release
+
+    return make

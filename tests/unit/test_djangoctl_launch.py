@@ -1,0 +1,253 @@
+"""How a process of an app begins, and what a project is called where the inventory does not say."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from djangoctl import launch
+from djangoctl.detect import detect
+from djangoctl.errors import ConfigError
+
+RECORD = {"settings_module": "shop.settings", "application": "shop.wsgi:application"}
+
+
+@pytest.fixture
+def environment(make_app, make_release):
+    app = make_app()
+    release = make_release(app, "v1-1")
+
+    def run(**given):
+        return launch.environment(app, release.path, RECORD, given)
+
+    run.app, run.release = app, release
+    return run
+
+
+# Environment
+
+
+def test_a_process_sees_its_own_release(environment):
+    found = environment(PATH="/usr/bin")
+    path = environment.release.path
+    assert found["STATIC_ROOT"] == str(path / "static")
+    assert found["RELEASE_ID"] == "v1-1"
+    assert found["VIRTUAL_ENV"] == str(path / "venv")
+    assert found["PATH"] == f"{path}/venv/bin:/usr/bin"
+    assert found["DJANGO_SETTINGS_MODULE"] == "shop.settings"
+    assert found["DJANGOFLEET_APP"] == str(environment.app.config / "app.json")
+
+
+@pytest.mark.parametrize("name", ["STATIC_ROOT", "DJANGO_SETTINGS_MODULE"])
+def test_the_inventory_has_the_last_word(environment, name):
+    assert environment(**{name: "mine"})[name] == "mine"
+
+
+@pytest.mark.parametrize("name", launch.CONTRACT)
+def test_a_value_may_refer_to_the_contract(environment, name):
+    given = {key: f"value of {key}" for key in launch.CONTRACT}
+    found = environment(**given, MINE=f"<${{{name}}}>")
+    expected = "v1-1" if name == "RELEASE_ID" else f"value of {name}"
+    assert found["MINE"] == f"<{expected}>"
+
+
+def test_a_value_may_refer_to_several(environment):
+    found = environment(SECRET_KEY="a", DATABASE_URL="b", MINE="${SECRET_KEY}-${DATABASE_URL}-${SECRET_KEY}")
+    assert found["MINE"] == "a-b-a"
+
+
+def test_a_reference_to_what_is_not_given_is_empty(environment):
+    assert environment(MINE="[${REDIS_URL}]")["MINE"] == "[]"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "$SECRET_KEY",
+        "${HOME}",
+        "${OTHER}",
+        "${SECRET_KEY:-x}",
+        "${ SECRET_KEY }",
+        "$${secret_key}",
+        "{{ SECRET_KEY }}",
+        "%(SECRET_KEY)s",
+        "two\nlines \\1 \\g<0>",
+        "",
+        "`id` $(id)",
+        "ünï",
+    ],
+)
+def test_other_values_are_left_to_the_letter(environment, value):
+    assert environment(SECRET_KEY="s3cret", HOME="/h", OTHER="o", MINE=value)["MINE"] == value
+
+
+def test_what_is_inserted_is_not_looked_into_again(environment):
+    found = environment(SECRET_KEY="a${DATABASE_URL}\\1", DATABASE_URL="b", MINE="${SECRET_KEY}")
+    assert found["SECRET_KEY"] == found["MINE"] == "a${DATABASE_URL}\\1"
+
+
+# Commands
+
+
+@pytest.mark.parametrize(
+    ("packaged", "words", "expected"),
+    [
+        (False, ["manage.py", "migrate", "--noinput"], ["python", "manage.py", "migrate", "--noinput"]),
+        (True, ["manage.py", "migrate"], ["python", "-m", "django", "migrate"]),
+        (True, ["celery", "manage.py"], ["celery", "manage.py"]),
+    ],
+)
+def test_manage_is_the_projects(make_app, packaged, words, expected):
+    assert launch.command(make_app(build={"packaged": packaged}), words) == expected
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """What would have taken the place of this process."""
+    calls = []
+    monkeypatch.setattr(os, "execvpe", lambda *call: calls.append((os.getcwd(), *call)))
+    monkeypatch.chdir("/")
+    return calls
+
+
+def test_serving_is_gunicorn_in_the_release_itself(make_app, make_release, executed):
+    app = make_app(build={"project_dir": "src"})
+    release = make_release(app, "v1-1", live=True, **RECORD)
+    (release.path / "source/src").mkdir()
+    launch.run(app, "current", ["serve"])
+    ((directory, program, words, environment),) = executed
+    assert directory == str(release.path / "source/src"), "through the link, a later import would be another release's"
+    assert program == words[0] == "gunicorn"
+    assert words[1:] == ["--config", str(launch.GUNICORN), "shop.wsgi:application"]
+    assert launch.GUNICORN.is_file()
+    assert environment["RELEASE_ID"] == "v1-1"
+
+
+def test_the_gate_runs_in_the_next_release(make_app, make_release, executed):
+    app = make_app()
+    make_release(app, "old", live=True, **RECORD)
+    release = make_release(app, "new", **RECORD)
+    app.following.symlink_to(release.path)
+    launch.run(app, "next", ["gate"])
+    ((directory, _program, words, environment),) = executed
+    assert words == ["python", str(launch.GATE), str(app.config / "app.json"), "shop.wsgi:application"]
+    assert launch.GATE.is_file()
+    assert (directory, environment["RELEASE_ID"]) == (str(release.path / "source"), "new")
+
+
+def test_a_release_that_is_not_there(make_app, executed):
+    with pytest.raises(ConfigError, match="shop has no release 'current'"):
+        launch.run(make_app(), "current", ["serve"])
+    assert not executed
+
+
+def test_a_command_that_is_not_there(make_app, make_release, monkeypatch):
+    app = make_app()
+    make_release(app, "v1-1", live=True, **RECORD)
+    monkeypatch.chdir("/")
+    with pytest.raises(ConfigError, match="release v1-1 has no command 'no-such-command'"):
+        launch.run(app, "current", ["no-such-command"])
+
+
+# Detection
+
+
+MANAGE = "os.environ.setdefault({0}DJANGO_SETTINGS_MODULE{0}, {0}{1}{0})\n"
+
+
+@pytest.fixture
+def project(tmp_path, make_app):
+    """`project({path: content}, **build)`: what is detected in that source, or the failure as (key, found, advice)."""
+
+    class Failed(Exception):
+        pass
+
+    def run(files, **build):
+        tree = tmp_path / "tree"
+        for name, content in files.items():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).write_text(content)
+
+        def fail(*words):
+            raise Failed(*words)
+
+        app = make_app(build=build)
+        try:
+            return detect(app, tree, tree / app.build["project_dir"], fail)
+        except Failed as error:
+            return error.args
+
+    return run
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_what_startproject_makes_is_found(project, quote):
+    files = {"manage.py": MANAGE.format(quote, "shop.settings"), "shop/wsgi.py": ""}
+    assert project(files) == RECORD
+
+
+def test_settings_are_found_beside_the_application(project):
+    files = {"manage.py": "import shop\n", "shop/wsgi.py": MANAGE.format('"', "shop.settings.live")}
+    assert project(files) == {"settings_module": "shop.settings.live", "application": "shop.wsgi:application"}
+
+
+def test_an_asgi_application_is_found(project):
+    files = {"manage.py": MANAGE.format('"', "shop.settings"), "shop/asgi.py": ""}
+    assert project(files, interface="asgi")["application"] == "shop.asgi:application"
+
+
+def test_a_project_in_a_subdirectory(project):
+    files = {"src/manage.py": MANAGE.format('"', "shop.settings"), "src/shop/wsgi.py": ""}
+    assert project(files, project_dir="src") == RECORD
+
+
+@pytest.mark.parametrize(
+    ("application", "expected"),
+    [("shop.site:app", "shop.site:app"), ("shop.site", "shop.site:application"), ("shop", "shop:application")],
+)
+def test_the_inventory_names_them(project, application, expected):
+    files = {"manage.py": "", "shop/site.py": "", "shop/__init__.py": ""}
+    found = project(files, settings_module="conf.live", application=application)
+    assert found == {"settings_module": "conf.live", "application": expected}
+
+
+def test_a_package_is_not_looked_for_in_the_source(project):
+    found = project({"empty": ""}, packaged=True, settings_module="shop.settings")
+    assert found == RECORD
+
+
+def test_an_application_may_be_installed(tmp_path, make_app):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/manage.py").write_text(MANAGE.format('"', "shop.settings"))
+    (tmp_path / "site-packages/shop").mkdir(parents=True)
+    (tmp_path / "site-packages/shop/wsgi.py").write_text("")
+    tree, elsewhere = tmp_path / "tree", [tmp_path / "other", tmp_path / "site-packages"]
+    assert detect(make_app(), tree, tree, pytest.fail, elsewhere) == RECORD
+
+
+def test_settings_that_nobody_names(project):
+    key, found, advice = project({"manage.py": "", "shop/wsgi.py": ""})
+    assert key == "settings_module"
+    assert "manage.py does not name one" in found
+    assert "shop.settings" in advice
+
+
+def test_an_application_that_is_not_there_is_answered_with_those_that_are(project):
+    files = {
+        "manage.py": MANAGE.format('"', "settings.live"),
+        "shop/wsgi.py": "",
+        "conf/live/wsgi.py": "",
+        "shop/asgi.py": "",
+    }
+    key, found, advice = project(files)
+    assert key == "wsgi"
+    assert "'settings.wsgi:application'" in found
+    assert advice == "set wsgi to one of: conf.live.wsgi:application, shop.wsgi:application"
+
+
+def test_an_application_that_is_not_there_and_no_other_either(project):
+    files = {"src/manage.py": "", "src/shop/wsgi.py": ""}
+    words = {"interface": "asgi", "settings_module": "shop.settings", "application": "shop.asgi:x"}
+    key, found, advice = project(files, project_dir="src", **words)
+    assert (key, "no module shop.asgi in src" in found) == ("asgi", True)
+    assert "ASGI" in advice

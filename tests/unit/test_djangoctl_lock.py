@@ -1,0 +1,133 @@
+"""One at a time, and a trace of each."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from djangoctl import lock
+from djangoctl.errors import LockedError
+
+LIBRARY = Path(lock.__file__).resolve().parents[1]
+MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+HOLDER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from djangoctl import app, lock
+with lock.held(app.App("shop", Path("/nowhere"), {}), "build v1-1"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(make_app):
+    """Another process that has the lock of the app."""
+    make_app()
+    environment = {**os.environ, "DJANGOFLEET_RUN": str(lock.RUN), "DJANGOCTL_ACTOR": "ada by ansible"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(LIBRARY)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.fixture
+def actor(monkeypatch):
+    monkeypatch.setenv("DJANGOCTL_ACTOR", "grace")
+
+
+def test_the_second_is_told_who_is_at_what_since_when(make_app, holder):
+    with pytest.raises(LockedError) as caught, lock.held(make_app(), "activate v2-1"):
+        pytest.fail("two had the lock")
+    assert re.fullmatch(
+        rf"shop: locked by ada by ansible since {MOMENT} for build v1-1 \(process {holder.pid}\)",
+        caught.value.message,
+    )
+    assert caught.value.code == 3
+    assert caught.value.state == "nothing was changed"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_the_lock_is_free_however_its_holder_ended(make_app, holder, how):
+    app = make_app()
+    holder.send_signal(how)
+    holder.wait()
+    with lock.held(app, "activate v2-1"):
+        text = (lock.RUN / "shop.lock").read_text()
+    assert json.loads(text)["action"] == "activate v2-1"
+
+
+def test_the_lock_is_free_after_a_failure(make_app):
+    app = make_app()
+    with pytest.raises(ValueError, match="broken"), lock.held(app, "build"):
+        raise ValueError("broken")
+    with lock.held(app, "build again"):
+        pass
+    assert (lock.RUN / "shop.lock").read_text() == ""
+
+
+def test_a_lock_that_is_held_but_not_signed_yet(make_app, holder):
+    app = make_app()
+    (lock.RUN / "shop.lock").write_text("")
+    with pytest.raises(LockedError, match="locked by somebody"), lock.held(app, "x"):
+        pytest.fail("two had the lock")
+
+
+def test_apps_do_not_wait_for_each_other(make_app, holder):
+    with lock.held(make_app("blog"), "build"):
+        assert (lock.RUN / "blog.lock").exists()
+
+
+@pytest.mark.usefixtures("actor")
+def test_each_deed_is_a_line(make_app):
+    app = make_app()
+    lock.audit(app, "build", release="v1-1", ok=False, error="two\nlines 'ünï'")
+    lock.audit(app, "activate", release="v1-1", before=None, ok=True)
+    one, two = [json.loads(line) for line in (lock.LOGS / "shop.log").read_text().splitlines()]
+    assert re.fullmatch(MOMENT, one.pop("time"))
+    assert one == {
+        "app": "shop",
+        "action": "build",
+        "actor": "grace",
+        "release": "v1-1",
+        "ok": False,
+        "error": "two\nlines 'ünï'",
+    }
+    assert (two["action"], two["before"], two["ok"]) == ("activate", None, True)
+
+
+@pytest.mark.usefixtures("actor")
+def test_the_journal_gets_the_same_line(make_app, monkeypatch):
+    seen = []
+    app = make_app()
+    monkeypatch.setattr(lock.syslog, "syslog", lambda _level, line: seen.append(line))
+    lock.audit(app, "build", release="v1-1", ok=True)
+    assert seen == (lock.LOGS / "shop.log").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({"DJANGOCTL_ACTOR": "ada by ansible", "SUDO_USER": "grace"}, "ada by ansible"),
+        ({"SUDO_USER": "grace"}, "grace"),
+        ({"DJANGOCTL_ACTOR": ""}, getpass.getuser()),
+    ],
+)
+def test_who_it_was(monkeypatch, variables, name):
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.delenv("DJANGOCTL_ACTOR", raising=False)
+    for key, value in variables.items():
+        monkeypatch.setenv(key, value)
+    assert lock.actor() == name

@@ -1,0 +1,206 @@
+"""Static files over releases: what Nginx serves is the union, and what is compressed goes along."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import subprocess
+
+import pytest
+from djangoctl import build
+from djangoctl.static import publish
+
+HASHED = "css/site.0123456789ab.css"
+
+
+@pytest.fixture
+def app(make_app):
+    return make_app()
+
+
+@pytest.fixture
+def published(app):
+    def read():
+        paths = [path for path in app.static.rglob("*") if path.is_file()]
+        return {str(path.relative_to(app.static)): path.read_text(errors="replace") for path in paths}
+
+    return read
+
+
+def test_files_of_all_releases_are_served_side_by_side(app, make_release, published):
+    assert publish(app, make_release(app, "one", {HASHED: "1", "js/old.111111111111.js": "o"})) == 2
+    assert publish(app, make_release(app, "two", {HASHED: "1", "js/new.222222222222.js": "n"})) == 1
+    assert published() == {HASHED: "1", "js/old.111111111111.js": "o", "js/new.222222222222.js": "n"}
+
+
+def test_a_hashed_file_is_never_written_again(app, make_release, published):
+    publish(app, make_release(app, "one", {HASHED: "first"}))
+    inode = (app.static / HASHED).stat().st_ino
+    assert publish(app, make_release(app, "two", {HASHED: "something else"})) == 0
+    assert published() == {HASHED: "first"}
+    assert (app.static / HASHED).stat().st_ino == inode
+
+
+@pytest.mark.parametrize(
+    "name", ["site.css", "jquery.3.7.1.js", "a.0123456789a.css", "a.0123456789AB.css", "0123456789ab"]
+)
+def test_a_plain_name_belongs_to_the_release_published_last(app, make_release, published, name):
+    one, two = make_release(app, "one", {name: "one"}), make_release(app, "two", {name: "two!"})
+    for release, content in [(one, "one"), (two, "two!"), (one, "one")]:
+        assert publish(app, release) == 1
+        assert published() == {name: content}
+
+
+def test_a_plain_name_of_the_same_length_is_told_by_its_time(app, make_release, published):
+    one, two = make_release(app, "one", {"a.css": "one"}), make_release(app, "two", {"a.css": "two"})
+    os.utime(two.path / "static/a.css", (1, 1))
+    publish(app, one)
+    assert publish(app, two) == 1
+    assert published() == {"a.css": "two"}
+
+
+def test_until_the_gate_is_passed_nothing_is_replaced(app, make_release, published):
+    publish(app, make_release(app, "one", {"a.css": "one"}))
+    two = make_release(app, "two", {"a.css": "two!", "b.css": "new", HASHED: "x"})
+    assert publish(app, two, replace=False) == 2
+    assert published() == {"a.css": "one", "b.css": "new", HASHED: "x"}
+
+
+def test_publishing_again_changes_nothing(app, make_release):
+    release = make_release(app, "one", {HASHED: "1", "a.css": "2", "deep/er/b.txt": "3"})
+    assert publish(app, release) == 3
+    assert publish(app, release) == 0
+
+
+def test_links_are_not_followed_out_of_the_release(app, make_release, published, tmp_path):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret/key").write_text("s3cret")
+    release = make_release(app, "one", {"a.css": "1"})
+    (release.path / "static/key").symlink_to(tmp_path / "secret/key")
+    (release.path / "static/all").symlink_to(tmp_path / "secret")
+    assert publish(app, release) == 1
+    assert published() == {"a.css": "1"}
+
+
+def test_static_files_collected_inside_of_the_source(app, make_release, published):
+    release = make_release(app, "one")
+    collected = release.path / "source/shop/collected"
+    (collected / "css").mkdir(parents=True)
+    (collected / "css/a.css").write_text("1")
+    (release.path / "static").rmdir()
+    (release.path / "static").symlink_to("source/shop/collected")
+    assert publish(app, release) == 1
+    assert published() == {"css/a.css": "1"}
+    assert not (app.root / "source").exists()
+
+
+def test_everybody_may_read_what_is_published(app, make_release):
+    release = make_release(app, "one", {"deep/a.css": "1"})
+    (release.path / "static/deep/a.css").chmod(0o600)
+    publish(app, release)
+    assert (app.static / "deep/a.css").stat().st_mode & 0o777 == 0o644
+
+
+def test_half_of_a_file_is_never_served(app, make_release, published, monkeypatch):
+    publish(app, make_release(app, "one", {"a.css": "one"}))
+
+    def full(source, target, **_options):
+        with open(target, "w") as handle:
+            handle.write("tw")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        publish(app, make_release(app, "two", {"a.css": "two!"}))
+    assert published()["a.css"] == "one"
+
+
+# Compression
+
+
+@pytest.fixture
+def compress(tmp_path):
+    def run(files):
+        root = tmp_path / "collected"
+        for name, content in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(content)
+        build.precompress(root)
+        return root, sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+    return run
+
+
+@pytest.fixture
+def without_brotli(monkeypatch):
+    monkeypatch.setattr(build.shutil, "which", lambda _name: None)
+
+
+TEXT = b"body { color: black }\n" * 100
+
+
+@pytest.mark.usefixtures("without_brotli")
+def test_text_is_compressed_and_comes_back_the_same(compress):
+    root, names = compress({"css/a.css": TEXT, "b.js": TEXT})
+    assert names == ["b.js", "b.js.gz", "css/a.css", "css/a.css.gz"]
+    assert gzip.decompress((root / "css/a.css.gz").read_bytes()) == TEXT
+    # Nginx answers with the packed file's date, and a browser that asks again must get the same one.
+    assert int((root / "css/a.css.gz").stat().st_mtime) == int((root / "css/a.css").stat().st_mtime)
+
+
+@pytest.mark.usefixtures("without_brotli")
+def test_compressing_twice_gives_the_very_same(compress):
+    root, names = compress({"a.css": TEXT})
+    first = (root / "a.css.gz").read_bytes()
+    assert compress({"a.css": TEXT}) == (root, names)
+    assert (root / "a.css.gz").read_bytes() == first
+
+
+@pytest.mark.usefixtures("without_brotli")
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("logo.png", TEXT),
+        ("font.woff2", TEXT),
+        ("a.css.gz", TEXT),
+        ("small.css", b"x" * 200),
+        ("random.css", os.urandom(2000)),
+        ("noending", TEXT),
+    ],
+)
+def test_what_does_not_gain_is_left(compress, name, content):
+    assert compress({name: content})[1] == [name]
+
+
+@pytest.mark.usefixtures("without_brotli")
+def test_links_are_left(compress, tmp_path):
+    (tmp_path / "outside.css").write_bytes(TEXT)
+    (tmp_path / "collected").mkdir()
+    (tmp_path / "collected/a.css").symlink_to(tmp_path / "outside.css")
+    assert compress({})[1] == ["a.css"]
+
+
+def test_brotli_is_used_where_the_host_has_it(compress, tmp_path, monkeypatch):
+    program = tmp_path / "brotli"
+    program.write_text("#!/bin/sh\nhead -c 9\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(build.shutil, "which", lambda name: str(program) if name == "brotli" else None)
+    root, names = compress({"a.css": TEXT})
+    assert names == ["a.css", "a.css.br", "a.css.gz"]
+    assert (root / "a.css.br").read_bytes() == TEXT[:9]
+
+
+def test_a_failing_brotli_fails_the_build(compress, tmp_path, monkeypatch):
+    monkeypatch.setattr(build.shutil, "which", lambda _name: "/bin/false")
+    with pytest.raises(subprocess.CalledProcessError):
+        compress({"a.css": TEXT})
+
+
+@pytest.mark.usefixtures("without_brotli")
+def test_compressed_files_are_published_beside_theirs(app, make_release, published):
+    release = make_release(app, "one", {HASHED: "x" * 1000, "a.css": "y" * 1000})
+    build.precompress(release.path / "static")
+    assert publish(app, release) == 4
+    assert {path.name for path in app.static.rglob("*.gz")} == {"site.0123456789ab.css.gz", "a.css.gz"}
+    assert publish(app, release) == 0

@@ -1,0 +1,114 @@
+"""The seam to systemd: what is put on command lines, and what is kept off them."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from djangoctl import systemd
+from test_role_django import HOSTILE, environment_file
+
+
+@pytest.fixture
+def calls(monkeypatch, tmp_path):
+    """What would be run: the words, and the environment file that they name, as it was at that moment."""
+    seen = []
+
+    def run(words, **options):
+        start = "--property=EnvironmentFile="
+        paths = [Path(word.removeprefix(start)) for word in words if word.startswith(f"{start}{tmp_path}/djangoctl-")]
+        given = {path: (path.read_bytes().decode(), stat.S_IMODE(path.stat().st_mode)) for path in paths}
+        seen.append((words, options, given))
+        return subprocess.CompletedProcess(words, 0, "  out  \n", "")
+
+    monkeypatch.setattr(systemd.subprocess, "run", run)
+    named = functools.partial(tempfile.NamedTemporaryFile)
+    monkeypatch.setattr(
+        systemd.tempfile, "NamedTemporaryFile", lambda *words, **options: named(*words, **{**options, "dir": tmp_path})
+    )
+    return seen
+
+
+def test_variables_reach_a_command_to_the_letter(calls, make_app):
+    variables = {f"V{number}": value for number, value in enumerate(HOSTILE)}
+    systemd.Systemd().run(make_app(), ["true"], properties=[], environment=variables)
+    ((_words, _options, given),) = calls
+    ((text, mode),) = given.values()
+    assert environment_file(text) == variables
+    assert mode == 0o600
+
+
+def test_no_variable_is_on_a_command_line_and_none_is_left_behind(calls, make_app, tmp_path):
+    systemd.Systemd().run(make_app(), ["true"], properties=["NoNewPrivileges=yes"], environment={"KEY": "s3cret"})
+    ((words, _options, given),) = calls
+    assert "s3cret" not in " ".join(words)
+    assert not [path for path in given if path.exists()]
+    assert not list(tmp_path.glob("djangoctl-*"))
+
+
+def test_a_command_runs_as_the_app_in_a_unit_of_its_own(calls, make_app):
+    app = make_app(user="django-shop", group="django-shop")
+    for _ in range(2):
+        systemd.Systemd().run(app, ["echo", "--user", "two words"], properties=["A=b c"], purpose="build")
+    words = calls[0][0]
+    end = words.index("--")
+    assert words[0] == "systemd-run"
+    assert words[end + 1 :] == ["echo", "--user", "two words"]
+    assert {"--property=User=django-shop", "--property=Group=django-shop", "--property=A=b c"} <= set(words[:end])
+    assert {"--pipe", "--wait", "--collect"} <= set(words[:end])
+    units = [word for call in calls for word in call[0] if word.startswith("--unit=")]
+    assert len(set(units)) == 2, "a second one at the same time would clash"
+    assert all(re.fullmatch(r"--unit=django-shop-build-\d+-\d+", unit) for unit in units)
+
+
+@pytest.mark.parametrize("output", [None, 1])
+def test_output_is_captured_or_passed_on(calls, make_app, output):
+    systemd.Systemd().run(make_app(), ["true"], properties=[], output=output)
+    options = calls[0][1]
+    assert options["stdout"] == (subprocess.PIPE if output is None else 1)
+    assert options["stderr"] == (subprocess.STDOUT if output is None else 1)
+    assert options["stdin"] == subprocess.DEVNULL
+
+
+def test_management_runs_as_the_service_does(calls, make_app):
+    app = make_app(sandbox=["NoNewPrivileges=yes", "SystemCallFilter=~@privileged @resources"])
+    systemd.Systemd().manage(app, "v1-1", ["manage.py", "migrate"])
+    words = calls[0][0]
+    files = [word.removeprefix("--property=") for word in words if "EnvironmentFile" in word]
+    assert files[:2] == [f"EnvironmentFile=-{app.secret}", f"EnvironmentFile={app.config}/env"]
+    assert "--property=NoNewPrivileges=yes" in words
+    assert "--property=SystemCallFilter=~@privileged @resources" in words
+    assert words[words.index("--") + 1 :] == [systemd.ENTRY, "shop", "exec", "v1-1", "manage.py", "migrate"]
+
+
+def test_management_in_another_sandbox(calls, make_app):
+    systemd.Systemd().manage(make_app(sandbox=["ProtectHome=yes"]), "v1-1", ["x"], sandbox=["ProtectSystem=strict"])
+    words = calls[0][0]
+    assert "--property=ProtectSystem=strict" in words
+    assert "--property=ProtectHome=yes" not in words
+
+
+def test_the_journal_of_a_unit(calls):
+    assert systemd.Systemd().journal("django-shop.service", 7, "2026-01-01 00:00:00") == "out"
+    words = shlex.join(calls[0][0])
+    assert words.startswith("journalctl ")
+    assert "--unit=django-shop.service" in words
+    assert "--lines=7" in words
+    assert "'--since=2026-01-01 00:00:00'" in words
+
+
+@pytest.mark.parametrize(("question", "word"), [("active", "is-active"), ("enabled", "is-enabled")])
+@pytest.mark.parametrize("code", [0, 3])
+def test_questions_are_answered_by_the_exit_code(monkeypatch, question, word, code):
+    def run(words, **_options):
+        assert words == ["systemctl", word, "--quiet", "x.service"]
+        return subprocess.CompletedProcess(words, code, "", "")
+
+    monkeypatch.setattr(systemd.subprocess, "run", run)
+    assert getattr(systemd.Systemd(), question)("x.service") is (code == 0)

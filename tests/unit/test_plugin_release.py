@@ -1,0 +1,289 @@
+"""How a local source is named and packed: by what it is, not by where and when it lies."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from ansible.errors import AnsibleActionFail
+
+ROOT = Path(__file__).resolve().parents[2]
+spec = importlib.util.spec_from_file_location("release_action", ROOT / "plugins/action/release.py")
+action = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(action)
+
+EXCLUDE = action.EXCLUDE
+
+
+@pytest.fixture
+def source(tmp_path):
+    root = tmp_path / "checkout"
+    for name in ("manage.py", "shop/__init__.py", "shop/ünï file", "shop/static/a.css", "b/c"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"content of {name}\n")
+    (root / "manage.py").chmod(0o755)
+    (root / "link").symlink_to("manage.py")
+    (root / "assets").symlink_to("shop/static")
+    return root
+
+
+def digest(root, exclude=EXCLUDE):
+    return action.digest(str(root), exclude)
+
+
+# The same
+
+
+def test_neither_place_nor_time_nor_mask_matter(source, tmp_path):
+    before = digest(source)
+    copy = tmp_path / "elsewhere/copy"
+    shutil.copytree(source, copy, symlinks=True)
+    for path in copy.rglob("*"):
+        os.utime(path, (1, 1), follow_symlinks=False)
+        if path.is_file() and not path.is_symlink():
+            path.chmod(path.stat().st_mode & ~0o077 | 0o020)
+    assert digest(copy) == before
+
+
+def test_the_order_on_disk_does_not_matter(tmp_path):
+    names = ["b", "a", "c/x", "c/a", "B"]
+    roots = []
+    for number, order in enumerate((names, names[::-1])):
+        root = tmp_path / str(number)
+        for name in order:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(name)
+        roots.append(digest(root))
+    assert roots[0] == roots[1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".git/HEAD", "venv/bin/python", ".venv/x", "a/node_modules/x.js", "shop/__pycache__/x.pyc", "a.pyc", ".DS_Store"],
+)
+def test_what_belongs_to_the_checkout_is_left_out(source, name):
+    before = digest(source)
+    (source / name).parent.mkdir(parents=True, exist_ok=True)
+    (source / name).write_text("x")
+    assert digest(source) == before
+    assert name not in dict(action.members(str(source), EXCLUDE))
+
+
+# Another
+
+
+def rename(root):
+    (root / "shop/static/a.css").rename(root / "shop/static/b.css")
+
+
+def swap_contents(root):
+    one, other = root / "manage.py", root / "b/c"
+    a, b = one.read_bytes(), other.read_bytes()
+    one.write_bytes(b)
+    other.write_bytes(a)
+
+
+def edit(root):
+    (root / "b/c").write_text("content of b/C\n")
+
+
+def add_empty(root):
+    (root / "new").write_text("")
+
+
+def remove(root):
+    (root / "b/c").unlink()
+
+
+def make_executable(root):
+    (root / "b/c").chmod(0o755)
+
+
+def retarget(root):
+    (root / "link").unlink()
+    (root / "link").symlink_to("b/c")
+
+
+def retarget_directory(root):
+    (root / "assets").unlink()
+    (root / "assets").symlink_to("shop")
+
+
+def replace_link(root):
+    (root / "link").unlink()
+    (root / "link").write_text("manage.py")
+
+
+def move_a_boundary(root):
+    (root / "b/c").write_text("")
+    (root / "b/c\ncontent of b").write_text("c")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [rename, swap_contents, edit, add_empty, remove, make_executable, retarget, retarget_directory, replace_link,
+     move_a_boundary],
+)  # fmt: skip
+def test_any_change_of_the_code_makes_another(source, change):
+    before = digest(source)
+    change(source)
+    assert digest(source) != before
+
+
+def test_a_name_that_is_no_text(source):
+    before = digest(source)
+    with open(os.fsencode(source) + b"/\xff\xfe", "wb"):
+        pass
+    (source / "odd").symlink_to(os.fsdecode(b"\xfd"))
+    assert digest(source) != before
+
+
+# Patterns
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left_out"),
+    [
+        ("*.css", {"shop/static/a.css"}),
+        ("shop", {"shop/__init__.py", "shop/ünï file", "shop/static/a.css"}),
+        ("static", {"shop/static/a.css"}),
+        ("link", {"link"}),
+        ("assets", {"assets"}),
+        ("[bm]*", {"manage.py", "b/c"}),
+        ("nothing", set()),
+    ],
+)
+def test_patterns_leave_out_names_at_any_depth(source, pattern, left_out):
+    every = dict(action.members(str(source), ()))
+    assert set(every) - set(dict(action.members(str(source), (pattern,)))) == left_out
+    assert (digest(source, (*EXCLUDE, pattern)) == digest(source)) == (not left_out)
+
+
+def test_links_are_not_walked_into(source):
+    assert not [name for name, _path in action.members(str(source), ()) if name.startswith("assets/")]
+
+
+# Packing
+
+
+def test_what_is_packed_is_what_was_named(source, tmp_path):
+    (source / ".git").mkdir()
+    (source / ".git/HEAD").write_text("x")
+    action.pack(str(source), EXCLUDE, str(tmp_path / "source.tar.gz"))
+    with tarfile.open(tmp_path / "source.tar.gz") as archive:
+        assert not [name for name in archive.getnames() if name.startswith((".git", "/", ".."))]
+        archive.extractall(tmp_path / "there", filter="fully_trusted")  # noqa: S202, it was packed two lines above
+    assert digest(tmp_path / "there") == digest(source)
+    assert (tmp_path / "there/assets").is_symlink()
+    assert os.access(tmp_path / "there/manage.py", os.X_OK)
+
+
+# The plugin
+
+
+class Fake(action.ActionModule):
+    """The plugin with a host that answers as it is told."""
+
+    def __init__(self, arguments, check_mode=False, answers=()):
+        self._task = type("Task", (), {"args": arguments, "check_mode": check_mode, "async_val": 0, "no_log": False})()
+        self.answers, self.asked, self.sent = list(answers), [], []
+
+    def _ask(self, arguments, task_vars):
+        self.asked.append(arguments)
+        return self.answers.pop(0) if self.answers else {"changed": False}
+
+    def _make_tmp_path(self):
+        return "/tmp/remote"
+
+    def _remove_tmp_path(self, _path):
+        self.sent.append("removed")
+
+    @property
+    def _connection(self):
+        return type("C", (), {"_shell": type("S", (), {"join_path": staticmethod(os.path.join)})})
+
+    def _transfer_file(self, local, remote):
+        self.sent.append((Path(local).read_bytes()[:2], remote))
+
+
+@pytest.fixture
+def ask(monkeypatch, tmp_path):
+    monkeypatch.setattr(action.ActionBase, "run", lambda *_words, **_options: {})
+    monkeypatch.setattr(action.C, "DEFAULT_LOCAL_TMP", str(tmp_path))
+
+    def run(arguments, **options):
+        fake = Fake({"app": "shop", "state": "built", **arguments}, **options)
+        return fake.run(task_vars={}), fake
+
+    return run
+
+
+def test_a_known_source_is_not_sent(ask, source):
+    _answer, fake = ask({"source": {"path": str(source)}})
+    assert [call["revision"] for call in fake.asked] == [digest(source)]
+    assert fake.sent == []
+
+
+def test_a_new_source_is_sent_once(ask, source, tmp_path):
+    answers = [{"changed": True}, {"changed": True, "release": "x"}]
+    answer, fake = ask({"source": {"path": str(source)}, "version": "v1"}, answers=answers)
+    assert answer["release"] == "x"
+    assert fake.sent == [(b"\x1f\x8b", "/tmp/remote/source.tar.gz"), "removed"]
+    assert "archive" not in fake.asked[0]
+    assert fake.asked[1]["archive"] == "/tmp/remote/source.tar.gz"
+    assert fake.asked[1]["version"] == "v1"
+    assert not list(tmp_path.glob("tmp*")), "the archive was left on the controller"
+
+
+@pytest.mark.parametrize("options", [{"check_mode": True}, {"answers": [{"failed": True, "changed": True}]}])
+def test_nothing_is_sent_in_check_mode_or_after_a_failure(ask, source, options):
+    options = {"answers": [{"changed": True}], **options}
+    _answer, fake = ask({"source": {"path": str(source)}}, **options)
+    assert (len(fake.asked), fake.sent) == (1, [])
+
+
+def test_excluded_names_change_nothing(ask, source):
+    before = ask({"source": {"path": str(source), "exclude": ["*.log"]}})[1].asked[0]["revision"]
+    (source / "debug.log").write_text("x")
+    assert ask({"source": {"path": str(source), "exclude": ["*.log"]}})[1].asked[0]["revision"] == before
+    assert ask({"source": {"path": str(source)}})[1].asked[0]["revision"] != before
+
+
+def test_a_wheel_is_named_by_its_content(ask, tmp_path):
+    wheel = tmp_path / "shop-1.4.2-py3-none-any.whl"
+    wheel.write_bytes(b"PK1")
+    _answer, fake = ask({"source": {"package": str(wheel)}}, answers=[{"changed": True}])
+    first = fake.asked[0]
+    assert first["version"] == "shop-1.4.2-py3-none-any"
+    assert fake.sent[0] == (b"PK", f"/tmp/remote/{wheel.name}")
+    assert fake.asked[1]["package"] == f"/tmp/remote/{wheel.name}"
+    wheel.write_bytes(b"PK2")
+    assert ask({"source": {"package": str(wheel)}})[1].asked[0]["revision"] != first["revision"]
+
+
+def test_a_requirement_names_itself(ask):
+    _answer, fake = ask({"source": {"package": "shop==1.4.2"}})
+    assert (fake.asked[0]["revision"], fake.asked[0]["package"], fake.sent) == ("shop==1.4.2", "shop==1.4.2", [])
+
+
+def test_a_checkout_on_the_host(ask):
+    _answer, fake = ask({"source": {"tree": "/srv/shop/repo"}, "revision": "abc"})
+    assert (fake.asked[0]["tree"], fake.asked[0]["revision"]) == ("/srv/shop/repo", "abc")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"path": "/no/such/place"}, r"django_app\.source\.path of app 'shop': '/no/such/place' is no directory"),
+        ({"package": "/no/such.whl"}, r"django_app\.source\.package of app 'shop': '/no/such\.whl' is no file"),
+        ({}, "exactly one of tree, path, package; found none"),
+        ({"path": "/x", "package": "y"}, "exactly one of"),
+    ],
+)
+def test_a_source_that_is_not_there(ask, source, message):
+    with pytest.raises(AnsibleActionFail, match=message):
+        ask({"source": source})

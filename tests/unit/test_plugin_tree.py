@@ -1,0 +1,491 @@
+"""The tree module: all of it, or nothing; and the action plugin that makes plain entries of a role's wishes."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import grp
+import importlib.util
+import json
+import os
+import pwd
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible.errors import AnsibleActionFail
+
+ROOT = Path(__file__).resolve().parents[2]
+ME = pwd.getpwuid(os.getuid()).pw_name
+MINE = grp.getgrgid(os.getgid()).gr_name
+
+
+def load(kind):
+    spec = importlib.util.spec_from_file_location(f"tree_{kind}", ROOT / "plugins" / kind / "tree.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+tree = load("modules")
+action = load("action")
+
+
+def file(path, content="", mode="0644", **more):
+    content = base64.b64encode(content.encode() if isinstance(content, str) else content).decode()
+    return {"path": str(path), "kind": "file", "content": content, "mode": mode, "owner": ME, "group": MINE, **more}
+
+
+def directory(path, mode="0755"):
+    return {"path": str(path), "kind": "directory", "mode": mode, "owner": ME, "group": MINE}
+
+
+def link(path, target):
+    return {"path": str(path), "kind": "link", "target": str(target)}
+
+
+def absent(path):
+    return {"path": str(path), "kind": "absent"}
+
+
+def run(*entries, purge=(), check=False):
+    """Apply entries as the module does; returns the paths that changed and their diff."""
+    pending = tree.Tree([dict(entry) for entry in entries], list(purge), check).pending()
+    if not check:
+        tree.apply(pending)
+    return [entry["path"] for entry in pending], [tree.describe(entry) for entry in pending]
+
+
+def snapshot(root):
+    """Everything below a directory: kind, mode, content or target."""
+    return {
+        str(path.relative_to(root)): (
+            stat.S_IFMT(path.lstat().st_mode),
+            stat.S_IMODE(path.lstat().st_mode),
+            os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None,
+        )
+        for path in sorted(root.rglob("*"))
+    }
+
+
+def mode(path):
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+# What is put in place
+
+
+@pytest.fixture
+def wanted(tmp_path):
+    (tmp_path / "old").write_text("old")
+    return [
+        file(tmp_path / "a", "text\n"),
+        file(tmp_path / "deep/er/b", bytes(range(256)), "0600"),
+        directory(tmp_path / "dir", "2750"),
+        link(tmp_path / "dir/link", "../nowhere"),
+        absent(tmp_path / "old"),
+        absent(tmp_path / "never"),
+    ]
+
+
+def test_everything_comes_about_and_once(tmp_path, wanted):
+    changed, _diff = run(*wanted)
+    assert changed == [str(tmp_path / name) for name in ("a", "deep/er/b", "dir", "dir/link", "old")]
+    assert (tmp_path / "a").read_text() == "text\n"
+    assert (tmp_path / "deep/er/b").read_bytes() == bytes(range(256))
+    assert (mode(tmp_path / "a"), mode(tmp_path / "deep/er/b"), mode(tmp_path / "dir")) == (0o644, 0o600, 0o2750)
+    assert os.readlink(tmp_path / "dir/link") == "../nowhere"
+    assert not (tmp_path / "old").exists()
+    before = snapshot(tmp_path)
+    assert run(*wanted) == ([], [])
+    assert snapshot(tmp_path) == before
+
+
+def test_check_mode_says_the_same_and_writes_nothing(tmp_path, wanted):
+    before = snapshot(tmp_path)
+    said = run(*wanted, check=True)
+    assert snapshot(tmp_path) == before
+    assert said == run(*wanted)
+
+
+def test_parents_can_be_entered_whatever_the_mask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        run(file(tmp_path / "x/y/z", "1"))
+    finally:
+        os.umask(before)
+    assert (mode(tmp_path / "x"), mode(tmp_path / "x/y"), mode(tmp_path / "x/y/z")) == (0o755, 0o755, 0o644)
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_a_mode_alone_is_a_change(tmp_path, kind):
+    def make(mode):
+        return file(tmp_path / "a", "same", mode) if kind == "file" else directory(tmp_path / "a", mode)
+
+    run(make("0700"))
+    changed, (diff,) = run(make("0750"))
+    assert changed == [str(tmp_path / "a")]
+    assert mode(tmp_path / "a") == 0o750
+    assert diff["before"] == diff["after"]
+    assert ("0700" in diff["before_header"], "0750" in diff["after_header"]) == (True, True)
+
+
+def test_a_link_to_elsewhere_and_a_link_in_place_of_a_file(tmp_path):
+    (tmp_path / "file").write_text("x")
+    assert run(link(tmp_path / "l", "/one"), link(tmp_path / "file", "/two"))[0] == [
+        str(tmp_path / "l"),
+        str(tmp_path / "file"),
+    ]
+    assert run(link(tmp_path / "l", "/other"))[0] == [str(tmp_path / "l")]
+    assert (os.readlink(tmp_path / "l"), os.readlink(tmp_path / "file")) == ("/other", "/two")
+
+
+def test_a_file_takes_the_place_of_a_link_and_not_of_its_target(tmp_path):
+    (tmp_path / "target").write_text("mine")
+    (tmp_path / "a").symlink_to(tmp_path / "target")
+    run(file(tmp_path / "a", "new"))
+    assert ((tmp_path / "target").read_text(), (tmp_path / "a").is_symlink()) == ("mine", False)
+
+
+def test_absent_takes_a_directory_and_not_what_a_link_names(tmp_path):
+    (tmp_path / "dir/sub").mkdir(parents=True)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    run(absent(tmp_path / "dir"), absent(tmp_path / "link"))
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_purge_takes_what_matches_and_is_no_entry(tmp_path):
+    for name in ("a.conf", "b.conf", "c.txt", "sub/d.conf"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    rules = [{"path": str(tmp_path), "patterns": ["*.conf"]}, {"path": str(tmp_path / "none"), "patterns": ["*"]}]
+    before = snapshot(tmp_path)
+    changed, _diff = run(file(tmp_path / "a.conf", "x"), purge=rules, check=True)
+    assert (changed, snapshot(tmp_path)) == ([str(tmp_path / "b.conf")], before)
+    assert run(file(tmp_path / "a.conf", "x"), purge=rules)[0] == [str(tmp_path / "b.conf")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.conf", "c.txt", "sub"]
+    assert run(file(tmp_path / "a.conf", "x"), purge=rules)[0] == []
+
+
+# What cannot be
+
+
+def test_an_owner_who_is_not_there(tmp_path):
+    entry = {**file(tmp_path / "a"), "owner": "no-such-user"}
+    with pytest.raises(tree.TreeError, match=re.escape(f"{tmp_path}/a: there is no owner 'no-such-user'")):
+        run(entry)
+    # In check mode the user would have been made by a task before.
+    assert run(entry, check=True)[0] == [str(tmp_path / "a")]
+
+
+@pytest.mark.parametrize(
+    ("blocked", "message"),
+    [
+        (lambda root: file(root / "wall/x", "1"), "wall"),
+        (lambda root: file(root / "house", "1"), "house: is a directory, wanted a file"),
+        (lambda root: link(root / "house", "1"), "house: is a directory, wanted a link"),
+        (lambda root: directory(root / "wall"), "wall: is a file, wanted a directory"),
+    ],
+)
+def test_one_that_fails_leaves_all_as_it_was(tmp_path, blocked, message):
+    (tmp_path / "wall").write_text("a file")
+    (tmp_path / "house").mkdir()
+    (tmp_path / "a").write_text("old")
+    before = snapshot(tmp_path)
+    with pytest.raises(tree.TreeError, match=message):
+        run(absent(tmp_path / "wall.old"), file(tmp_path / "a", "new"), blocked(tmp_path), file(tmp_path / "z", "new"))
+    assert snapshot(tmp_path) == before
+
+
+def test_a_full_disk_leaves_all_as_it_was(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("old")
+    before = snapshot(tmp_path)
+    calls = []
+
+    def full(_descriptor):
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(tree.TreeError, match="No space left on device"):
+        run(file(tmp_path / "a", "new"), file(tmp_path / "b", "new"), absent(tmp_path / "a.old"))
+    assert len(calls) == 2
+    assert snapshot(tmp_path) == before
+
+
+# Staging
+
+
+class Module:
+    """What validate_copy wants of a module."""
+
+    def __init__(self, code=0, out="", check=False):
+        self.check_mode, self.answer, self.seen = check, (code, out, ""), []
+
+    def run_command(self, words):
+        copy = Path(words[-1]).parent
+        self.seen.append((words, snapshot(copy) if copy.exists() else None))
+        return self.answer[0], self.answer[1].replace("{stage}", str(copy)), self.answer[2]
+
+
+@pytest.fixture
+def stage(tmp_path):
+    stage = tmp_path / "nginx"
+    (stage / "sites").mkdir(parents=True)
+    (stage / "nginx.conf").write_text("old")
+    (stage / "sites/gone.conf").write_text("gone")
+    (stage / "sites/link").symlink_to("../nginx.conf")
+    return stage
+
+
+def staged(stage, module, *entries, command="sh -t {stage}/nginx.conf"):
+    pending = tree.Tree([dict(entry) for entry in entries], [], module.check_mode).pending()
+    tree.validate_copy(module, pending, str(stage), command)
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_copy_takes_the_change_first(stage, check):
+    module = Module(check=check)
+    before = snapshot(stage.parent)
+    entries = [file(stage / "nginx.conf", "new"), absent(stage / "sites/gone.conf"), file(stage.parent / "other", "x")]
+    staged(stage, module, *entries)
+    ((words, seen),) = module.seen
+    assert words[:2] == ["sh", "-t"]
+    assert words[2] != f"{stage}/nginx.conf"
+    assert {name: state[2] for name, state in seen.items()} == {
+        "nginx.conf": b"new",
+        "sites": None,
+        "sites/link": "../nginx.conf",
+    }
+    assert snapshot(stage.parent) == before, "the real directory was touched, or the copy left behind"
+
+
+def test_a_copy_that_is_refused_leaves_all_as_it_was(stage):
+    before = snapshot(stage.parent)
+    module = Module(1, "unknown directive in {stage}/nginx.conf:1")
+    with pytest.raises(tree.TreeError) as caught:
+        staged(stage, module, file(stage / "nginx.conf", "bad"))
+    assert snapshot(stage.parent) == before
+    assert f"unknown directive in {stage}/nginx.conf:1" in str(caught.value), "the path of a copy helps nobody"
+    assert "nothing was changed" in str(caught.value)
+
+
+def test_what_lies_elsewhere_needs_no_test(stage):
+    module = Module(1)
+    staged(stage, module, file(stage.parent / "nginx-other/x", "1"), file(stage / "nginx.conf", "old", "0644"))
+    assert module.seen == []
+
+
+def test_check_mode_on_an_empty_host(tmp_path):
+    module = Module(1, check=True)
+    staged(tmp_path / "nginx", module, file(tmp_path / "nginx/nginx.conf", "1"))
+    assert module.seen == []
+    staged(tmp_path, module, file(tmp_path / "x", "1"), command="no-such-program {stage}")
+    assert module.seen == []
+
+
+def test_the_program_that_tests_is_no_shell(stage):
+    module = Module()
+    staged(stage, module, file(stage / "nginx.conf", "new"), command="sh -c 'a; b' $HOME {stage}/x")
+    words = module.seen[0][0]
+    assert words[:4] == ["sh", "-c", "a; b", "$HOME"]
+
+
+# Diffs
+
+
+def test_a_diff_shows_text_before_and_after(tmp_path):
+    (tmp_path / "a").write_text("one\n")
+    ((diff,),) = [run(file(tmp_path / "a", "two\n"))[1]]
+    assert (diff["before"], diff["after"]) == ("one\n", "two\n")
+    ((diff,),) = [run(absent(tmp_path / "a"))[1]]
+    assert (diff["before"], diff["after"]) == ("two\n", "")
+    ((diff,),) = [run(file(tmp_path / "b", b"\xff\xfe"))[1]]
+    assert "\ufffd" not in diff["after"]
+    assert "binary" in diff["after"]
+    ((diff,),) = [run(link(tmp_path / "c", "/x"))[1]]
+    assert diff["after"] == "link to /x\n"
+
+
+def test_a_secret_is_never_in_a_diff(tmp_path):
+    path = tmp_path / "env"
+    said = [run(file(path, f"s3cret {number}", "0600", sensitive=True)) for number in (1, 2)]
+    said.append(run(file(path, "s3cret 2", "0640", sensitive=True)))
+    said.append(run({**absent(path), "sensitive": True}))
+    assert "s3cret" not in json.dumps([diff for _changed, diff in said])
+    assert [changed for changed, _diff in said] == 4 * [[str(path)]]
+    first, second, third = (diffs[0] for _changed, diffs in said[:3])
+    assert first["before"] != first["after"]
+    assert second["before"] != second["after"], "a change has to show, if not what it is"
+    assert third["before"] == third["after"]
+
+
+def test_purged_content_is_not_shown(tmp_path):
+    (tmp_path / "a.conf").write_text("s3cret")
+    _changed, diff = run(purge=[{"path": str(tmp_path), "patterns": ["*.conf"]}])
+    assert "s3cret" not in json.dumps(diff)
+
+
+# The controller's half
+
+
+def expand(entry):
+    return list(action.ActionModule._expand(entry))
+
+
+def plain(entry):
+    return list(action.ActionModule.__new__(action.ActionModule)._plain(entry, {}))
+
+
+def test_an_entry_for_each_item():
+    items = [{"name": "a", "x": 1}, {"name": "b-{name}", "x": 2}]
+    entry = {"path": "/etc/{name}.conf", "content": "", "for_each": items, "loop_var": "site", "vars": {"v": 1}}
+    found = expand(entry)
+    assert [single["path"] for single, _variables in found] == ["/etc/a.conf", "/etc/b-{name}.conf"]
+    assert [variables for _single, variables in found] == [{"v": 1, "site": items[0]}, {"v": 1, "site": items[1]}]
+
+
+def test_an_entry_of_its_own_keeps_its_braces():
+    assert expand({"path": "/etc/{name}", "content": ""}) == [({"path": "/etc/{name}", "content": ""}, {})]
+    assert expand({"path": "/etc/{name}", "content": "", "for_each": []}) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"path": "/a", "content": "", "when": True}, "/a: unknown key 'when'"),
+        ({"path": "/{name}", "content": "", "for_each": [{"dest": "x"}]}, "no key 'name'"),
+        ({"path": "relative", "content": ""}, "'relative' is no plain absolute path"),
+        ({"path": "/a/../b", "content": ""}, "'/a/../b' is no plain absolute path"),
+        ({"path": "/a//b", "content": ""}, "no plain absolute path"),
+        ({"path": "/a/", "directory": True}, "no plain absolute path"),
+        ({"path": "", "content": ""}, "no plain absolute path"),
+        ({"content": ""}, "no plain absolute path"),
+        ({"path": "/a"}, "takes exactly one of"),
+        ({"path": "/a", "content": "", "directory": True}, "takes exactly one of"),
+        ({"path": "/a", "absent": False}, "takes exactly one of"),
+        ({"path": "/a", "content": "", "mode": 644}, "octal number as a string"),
+        ({"path": "/a", "content": "", "mode": "u=rw"}, "octal number as a string"),
+        ({"path": "/a", "content": "", "mode": "0689"}, "octal number as a string"),
+        ({"path": "/{name}", "content": "", "for_each": [{"name": "../etc/passwd"}]}, "no plain absolute path"),
+    ],
+)
+def test_entries_that_make_no_sense(entry, message):
+    with pytest.raises(AnsibleActionFail, match=re.escape(message)):
+        [plain(single) for single, _variables in expand(entry)]
+
+
+@pytest.mark.parametrize(
+    ("entry", "wanted"),
+    [
+        ({"content": ""}, {"kind": "file", "content": "", "mode": "0644", "owner": "root", "group": "root"}),
+        ({"content": "ünï\n", "sensitive": True}, {"content": base64.b64encode("ünï\n".encode()).decode()}),
+        ({"directory": True, "owner": "me"}, {"kind": "directory", "mode": "0755", "owner": "me", "group": "root"}),
+        ({"link": "/x"}, {"kind": "link", "target": "/x"}),
+        ({"absent": True, "sensitive": False}, {"kind": "absent", "sensitive": False}),
+    ],
+)
+def test_entries_become_plain(entry, wanted):
+    (found,) = plain({"path": "/a", **entry})
+    assert wanted.items() <= found.items()
+    assert found["sensitive"] is entry.get("sensitive", False)
+
+
+@pytest.fixture(scope="module")
+def play(tmp_path_factory):
+    """A playbook with a role of its own, run on this machine; `play(...)` gives the task's result."""
+    root = tmp_path_factory.mktemp("play")
+    room = root / "roles/sample"
+    files = {
+        "templates/etc/app.conf.j2": "{{ ansible_managed }} {{ sample_text }} {{ extra }}\n"
+        "{% if true %}\nyes\n{% endif %}\n",
+        "templates/etc/site.j2": "{{ site.name }}: {{ site.path }}\n{% include 'part.j2' %}\n",
+        "templates/etc/part.j2": "part of {{ site.name }}\n",
+        "files/library/a.py": "{{ not a template }}\n",
+        "files/library/run": "#!/bin/sh\n",
+        "files/library/__pycache__/a.pyc": "x",
+        "tasks/main.yml": """---
+- djangofleet.stack.tree:
+    entries: "{{ sample_entries }}"
+    purge: [{path: "{{ sample_root }}/sites", patterns: ["*.conf"]}]
+""",
+    }
+    for name, content in files.items():
+        (room / name).parent.mkdir(parents=True, exist_ok=True)
+        (room / name).write_text(content)
+    (room / "files/library/run").chmod(0o755)
+    book = [
+        {"hosts": "localhost", "connection": "local", "gather_facts": False, "roles": ["sample"]},
+    ]
+    (root / "play.yml").write_text(json.dumps(book))
+    target = root / "target"
+    owned = {"owner": ME, "group": MINE}
+    variables = {
+        "ansible_python_interpreter": sys.executable,
+        "sample_root": str(target),
+        "sample_text": {"__ansible_unsafe": 'hostile "{{ x }}" \\n ünï'},
+        "sample_entries": [
+            {"path": f"{target}/app.conf", "template": "etc/app.conf.j2", "vars": {"extra": "more"}, **owned},
+            {"path": f"{target}/sites/{{name}}.conf", "template": "etc/site.j2", "loop_var": "site", **owned,
+             "for_each": [{"name": "shop", "path": "/a b/"}, {"name": "blog", "path": "/c/"}]},
+            {"path": f"{target}/lib", "copy": "library", **owned},
+            {"path": f"{target}/secret", "content": "s3cret\n", "sensitive": True, "mode": "0600", **owned},
+        ],
+    }  # fmt: skip
+
+    def run(*words, **more):
+        command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "play.yml", *words]
+        result = subprocess.run(
+            [*command, "-e", json.dumps(variables | more)],
+            cwd=root,
+            env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_STDOUT_CALLBACK": "json",
+                 "ANSIBLE_LOCAL_TEMP": str(root / "tmp"), "ANSIBLE_REMOTE_TEMP": str(root / "tmp")},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        try:
+            report = json.loads(result.stdout)
+        except ValueError:
+            pytest.fail(result.stdout + result.stderr)
+        return report["plays"][0]["tasks"][-1]["hosts"]["localhost"], result.stdout + result.stderr
+
+    run.target, run.variables = target, variables
+    return run
+
+
+def test_a_role_writes_its_files(play):
+    target = play.target
+    (target / "sites").mkdir(parents=True)
+    (target / "sites/gone.conf").write_text("")
+    names = ["app.conf", "sites/shop.conf", "sites/blog.conf", "lib/a.py", "lib/run", "secret", "sites/gone.conf"]
+    wanted = [str(target / name) for name in names]
+    before = snapshot(target)
+
+    told, text = play("--check", "--diff")
+    assert told.get("changed_paths") == wanted, text
+    assert snapshot(target) == before
+    assert "s3cret" not in text
+
+    done, text = play("--diff")
+    assert done.get("changed_paths") == wanted, text
+    assert "s3cret" not in text
+    assert (target / "app.conf").read_text() == 'Ansible managed hostile "{{ x }}" \\n ünï more\nyes\n'
+    assert (target / "sites/shop.conf").read_text() == "shop: /a b/\npart of shop\n"
+    assert (target / "lib/a.py").read_text() == "{{ not a template }}\n"
+    assert (mode(target / "lib/run"), mode(target / "lib/a.py"), mode(target / "secret")) == (0o755, 0o644, 0o600)
+    assert not (target / "lib/__pycache__").exists()
+
+    again, text = play()
+    assert (again["changed"], again["changed_paths"]) == (False, []), text
+
+
+def test_a_path_that_is_described_twice(play):
+    entry = {"path": f"{play.target}/twice", "content": "x"}
+    result, text = play(sample_entries=[entry, entry])
+    assert result.get("failed"), text
+    assert f"{play.target}/twice is there twice" in result["msg"]
+    assert not (play.target / "twice").exists()
