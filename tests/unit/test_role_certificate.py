@@ -392,11 +392,11 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "no-such-file": (
         {"certificate_certificates": [ITEM | {"source": "files", "chain_file": "gone.pem", "key_file": "gone.key"}]},
-        [f"{PATH}.chain_file: no certificate in it, or no such file"],
+        [f"{PATH}.chain_file: ", "holds no certificate, or is not there"],
     ),
     "no-such-key": (
         {"certificate_certificates": [ITEM | {"source": "files", "chain_content": CHAIN, "key_file": "gone.key"}]},
-        [f"{PATH}.key_file: no private key in it, or no such file"],
+        [f"{PATH}.key_file: ", "holds no private key, or is not there"],
     ),
     "wrong-key": (
         provided(CHAIN, STRANGER.key_pem),

@@ -4,9 +4,14 @@ import copy
 import json
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from conftest import ROOT, Browser, address_of, hosts_of, play
 
@@ -30,7 +35,8 @@ def answer_of_hosts() -> list:
         for domain, trusted in (("guestbook.test", authority), ("second.test", f"{ROOT}/build/default/second.pem")):
             health = json.loads(Browser(address_of(name), domain, trusted).text("/healthz"))
             seen.append((name, domain, health["status"], health["release"]))
-        seen.append([(app["app"], app["release"], app["swap_pending"]) for app in json.loads(state.stdout)["apps"]])
+        known = {app["app"]: (app["release"], app["swap_pending"]) for app in json.loads(state.stdout)["apps"]}
+        seen.append([known["guestbook"], known["second"]])
     return seen
 
 
@@ -73,20 +79,20 @@ def test_stops_before_anything_changes(tmp_path, case):
         assert text in said
 
 
-def openssl(*words: str) -> None:
-    subprocess.run(["openssl", *words], check=True, capture_output=True)
-
-
 @pytest.fixture
 def pair(tmp_path):
-    """pair(name, *words) -> (key file, chain file) of a self-signed certificate for the app's domains."""
+    """pair(name, days) -> (key file, chain file) of a self-signed certificate that ends so many days from now."""
 
-    def make(name: str, *words: str) -> tuple[str, str]:
-        key, chain = str(tmp_path / f"{name}.key"), str(tmp_path / f"{name}.pem")
-        names = "subjectAltName=DNS:guestbook.test,DNS:www.guestbook.test"
-        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        openssl("req", "-x509", *curve, "-keyout", key, "-out", chain, "-subj", f"/CN={name}", "-addext", names, *words)
-        return key, chain
+    def make(name: str, days: int = 30) -> tuple[str, str]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        names = x509.SubjectAlternativeName([x509.DNSName("guestbook.test"), x509.DNSName("www.guestbook.test")])
+        end = datetime.now(UTC) + timedelta(days=days)
+        builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(end - timedelta(days=90)).not_valid_after(end).add_extension(names, False)
+        (tmp_path / f"{name}.pem").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        (tmp_path / f"{name}.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return str(tmp_path / f"{name}.key"), str(tmp_path / f"{name}.pem")
 
     return make
 
@@ -100,7 +106,7 @@ def test_key_that_does_not_fit_its_chain(tmp_path, pair):
 
 
 def test_expired_certificate(tmp_path, pair):
-    key, chain = pair("old", "-days", "-1")
+    key, chain = pair("old", days=-1)
     files = {"source": "files", "key_file": key, "chain_file": chain}
     said = run(tmp_path, {"django_apps": apps(certificate=files)})
     assert "certificate_certificates[guestbook].chain_file" in said
