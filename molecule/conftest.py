@@ -44,7 +44,11 @@ class Browser:
 
     def request(self, method: str, path: str, *, headers: dict | None = None, scheme: str = "https", **options):
         """Send one request and remember the cookies of its answer."""
-        pool = self.pool() if scheme == "https" else urllib3.HTTPConnectionPool(self.address, 80, timeout=20, retries=False)
+        pool = (
+            self.pool()
+            if scheme == "https"
+            else urllib3.HTTPConnectionPool(self.address, 80, timeout=20, retries=False)
+        )
         sent = {"Host": self.domain, **(headers or {})}
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
@@ -127,4 +131,5 @@ def play(scenario: str, *words: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=600,
+        check=False,
     )

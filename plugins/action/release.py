@@ -80,7 +80,8 @@ class ActionModule(ActionBase):
         root = os.path.abspath(os.path.expanduser(source["path"]))
         if not os.path.isdir(root):
             raise AnsibleActionFail(
-                f"django_app.source.path of app '{arguments['app']}': '{source['path']}' is no directory on the controller; "
+                f"django_app.source.path of app '{arguments['app']}': '{source['path']}' is no directory on the "
+                "controller; "
                 "give the path of the project's checkout"
             )
         exclude = (*EXCLUDE, *(source.get("exclude") or ()))

@@ -83,7 +83,9 @@ class ActionModule(ActionBase):
     def _mode(entry: dict, default: str) -> str:
         mode = entry.get("mode", default)
         if not isinstance(mode, str) or not mode or set(mode) - set("01234567"):
-            raise AnsibleActionFail(f"entries: {entry['path']}: mode is to be an octal number as a string, such as '0640'")
+            raise AnsibleActionFail(
+                f"entries: {entry['path']}: mode is to be an octal number as a string, such as '0640'"
+            )
         return str(mode)
 
     @staticmethod
@@ -118,7 +120,10 @@ class ActionModule(ActionBase):
         source = self._needle("templates", entry["template"])
         variables.setdefault("ansible_managed", C.config.get_config_value("DEFAULT_MANAGED_STR"))
         roots = variables.get("ansible_search_path") or []
-        search = [os.path.dirname(source), *(path for root in roots for path in (os.path.join(root, "templates"), root))]
+        search = [
+            os.path.dirname(source),
+            *(path for root in roots for path in (os.path.join(root, "templates"), root)),
+        ]
         templar = self._templar.copy_with_new_env(searchpath=search, available_variables=variables)
         with open(source, encoding="utf-8") as handle:
             template = trust_as_template(handle.read())

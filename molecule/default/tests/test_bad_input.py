@@ -8,12 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
+from conftest import ROOT, Browser, address_of, hosts_of, play
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-from conftest import ROOT, Browser, address_of, hosts_of, play
 
 GUESTBOOK = ROOT / "examples" / "guestbook"
 APPS = yaml.safe_load((ROOT / "molecule/default/inventory/group_vars/all.yml").read_text())["django_apps"]
@@ -29,7 +28,9 @@ def answer_of_hosts() -> list:
     """What every site of every host says, and which release says it."""
     seen = []
     for name in hosts_of("default"):
-        state = subprocess.run(["docker", "exec", name, "djangoctl", "--json"], capture_output=True, text=True, check=True)
+        state = subprocess.run(
+            ["docker", "exec", name, "djangoctl", "--json"], capture_output=True, text=True, check=True
+        )
         authority = f"{ROOT}/build/default/{name}.pem"
         subprocess.run(["docker", "cp", f"{name}:/etc/djangofleet/authority/ca.pem", authority], check=True)
         for domain, trusted in (("guestbook.test", authority), ("second.test", f"{ROOT}/build/default/second.pem")):
@@ -59,10 +60,16 @@ BEFORE_ANYTHING = {
     "wrong type": (apps(domains={"a": "b"}), ["domains", "list"]),
     "wrong type of a number": (apps(gunicorn={"timeout": "soon"}), ["timeout", "soon", "int"]),
     "no source": (apps(source={}), ["django_app.source of app 'guestbook'", "exactly one of git, path and package"]),
-    "domain used by two apps": (apps(domains=["SECOND.test"]), ["django_apps[].domains", "second.test", "each app needs its own"]),
+    "domain used by two apps": (
+        apps(domains=["SECOND.test"]),
+        ["django_apps[].domains", "second.test", "each app needs its own"],
+    ),
     "name that is no unit name": (apps(name="my shop!"), ["django_app.name", "my shop!", "lower-case letters"]),
     "name of a stand-in": (apps(name="second-next"), ["django_app.name", "second-next", "not ending in -next"]),
-    "domain with a port": (apps(domains=["guestbook.test:443"]), ["django_app.domains", "guestbook.test:443", "host name"]),
+    "domain with a port": (
+        apps(domains=["guestbook.test:443"]),
+        ["django_app.domains", "guestbook.test:443", "host name"],
+    ),
     "key that is not there": (
         apps(certificate={"source": "files", "key_file": "/nowhere.key", "chain_file": "/nowhere.pem"}),
         ["certificate_certificates[guestbook]", "/nowhere"],
@@ -115,14 +122,30 @@ def test_expired_certificate(tmp_path, pair):
 
 
 BEFORE_GOING_LIVE = {
-    "missing wsgi module": ({"wsgi": "shop.wsgi:application"}, ["django_app.wsgi of app 'guestbook'", "shop.wsgi", "guestbook.wsgi:application"]),
+    "missing wsgi module": (
+        {"wsgi": "shop.wsgi:application"},
+        ["django_app.wsgi of app 'guestbook'", "shop.wsgi", "guestbook.wsgi:application"],
+    ),
     "missing requirements file": (
         {"requirements": "requirements/prod.txt"},
-        ["django_app.requirements of app 'guestbook'", "requirements/prod.txt", "set it to one of: pyproject.toml, requirements.txt"],
+        [
+            "django_app.requirements of app 'guestbook'",
+            "requirements/prod.txt",
+            "set it to one of: pyproject.toml, requirements.txt",
+        ],
     ),
-    "missing project directory": ({"project_dir": "src"}, ["django_app.project_dir of app 'guestbook'", "'src' is no directory"]),
-    "wrong settings module": ({"settings_module": "guestbook.production"}, ["cannot be imported", "guestbook.production"]),
-    "source that is not there": ({"source": {"path": "/nowhere"}}, ["django_app.source.path of app 'guestbook'", "/nowhere"]),
+    "missing project directory": (
+        {"project_dir": "src"},
+        ["django_app.project_dir of app 'guestbook'", "'src' is no directory"],
+    ),
+    "wrong settings module": (
+        {"settings_module": "guestbook.production"},
+        ["cannot be imported", "guestbook.production"],
+    ),
+    "source that is not there": (
+        {"source": {"path": "/nowhere"}},
+        ["django_app.source.path of app 'guestbook'", "/nowhere"],
+    ),
     "source that cannot be fetched": (
         {"source": {"git": "file:///nowhere.git", "version": "v1"}},
         ["django_app.source.git of app 'guestbook'", "file:///nowhere.git", "could not be fetched"],
@@ -131,7 +154,10 @@ BEFORE_GOING_LIVE = {
         {"source": {"package": "djangofleet-no-such-package==1.0"}, "wsgi": "a.wsgi", "settings_module": "a.settings"},
         ["django_app.source.package of app 'guestbook'", "could not be installed"],
     ),
-    "health that is not given": ({"health": {"path": "/healthz", "contains": "excellent"}}, ["did not pass its gate", "excellent"]),
+    "health that is not given": (
+        {"health": {"path": "/healthz", "contains": "excellent"}},
+        ["did not pass its gate", "excellent"],
+    ),
 }
 
 

@@ -73,9 +73,10 @@ def test_killed_master_comes_back(host, browse):
 )
 def test_app_cannot_read(host, path):
     assert host.file(path).exists
-    assert "Permission denied" in host.run(f"{AS_GUESTBOOK} ls {path}/ {path}").stderr + host.run(
-        f"{AS_GUESTBOOK} cat {path}"
-    ).stderr
+    assert (
+        "Permission denied"
+        in host.run(f"{AS_GUESTBOOK} ls {path}/ {path}").stderr + host.run(f"{AS_GUESTBOOK} cat {path}").stderr
+    )
     assert host.run(f"{AS_GUESTBOOK} cat {path}").rc != 0
 
 
@@ -90,7 +91,8 @@ def inside(host, program: str):
 
 
 @pytest.mark.parametrize(
-    "path", ["/srv/guestbook/current/source/x", "/srv/guestbook/current/venv/x", "/srv/guestbook/static/x", "/etc/x", "/usr/x"]
+    "path",
+    ["/srv/guestbook/current/source/x", "/srv/guestbook/current/venv/x", "/srv/guestbook/static/x", "/etc/x", "/usr/x"],
 )
 def test_app_cannot_write(host, path):
     result = inside(host, f"open('{path}', 'w')")
@@ -115,7 +117,9 @@ def test_secrets_are_shown_nowhere(host):
     neighbour = "setpriv --reuid=django-second --regid=django-second --clear-groups"
     for place in ("systemctl show 'django-*'", "journalctl --no-pager", f"{neighbour} ps auxwwe"):
         assert secret not in host.check_output(place), place
-    readable = host.run(f"grep -rlF --exclude-dir=proc --exclude-dir=sys -e '{secret}' /etc /srv /var/log /run /usr/local /opt")
+    readable = host.run(
+        f"grep -rlF --exclude-dir=proc --exclude-dir=sys -e '{secret}' /etc /srv /var/log /run /usr/local /opt"
+    )
     assert readable.stdout.split() == ["/etc/djangofleet/guestbook/secret"]
 
 

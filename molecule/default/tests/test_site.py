@@ -17,7 +17,9 @@ def picture() -> bytes:
 
 def rows(host, query: str) -> list:
     """What a query gives, asked of the database file itself and not of the app."""
-    program = "import json, sqlite3, sys; print(json.dumps(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchall()))"
+    program = (
+        "import json, sqlite3, sys; print(json.dumps(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchall()))"
+    )
     return json.loads(host.check_output("python3 -c %s /srv/guestbook/data/db.sqlite3 %s", program, query))
 
 
@@ -65,7 +67,9 @@ def test_form_without_csrf_token_is_refused(host, browse):
 
 def test_upload_comes_back(browse):
     browser, content = browse("guestbook.test"), picture()
-    assert browser.submit("/", {"name": "Ada", "message": "look", "image": ("a.png", content, "image/png")}).status == 302
+    assert (
+        browser.submit("/", {"name": "Ada", "message": "look", "image": ("a.png", content, "image/png")}).status == 302
+    )
     url = re.search(r'src="(/media/[^"]+\.png)"', browser.text("/"))[1]
     answer = browser.get(url)
     assert answer.data == content
@@ -127,7 +131,10 @@ def test_spoofed_address_is_not_believed(host, browse):
 
 def test_app_listens_on_nothing_but_its_socket(host):
     listening = [line.split()[3].rsplit(":", 1) for line in host.check_output("ss -Hltn").splitlines()]
-    assert {port for address, port in listening if address != "127.0.0.11"} == {"80", "443"}  # .11: Docker's own resolver
+    assert {port for address, port in listening if address != "127.0.0.11"} == {
+        "80",
+        "443",
+    }  # .11: Docker's own resolver
 
 
 def test_other_users_cannot_reach_the_app_past_nginx(host):

@@ -11,9 +11,9 @@ def handshake(address, server_name, authority, **limits):
     context = ssl.create_default_context(cafile=authority)
     for key, value in limits.items():
         setattr(context, key, value)
-    with socket.create_connection((address, 443), timeout=10) as plain:
-        with context.wrap_socket(plain, server_hostname=server_name) as tls:
-            return tls.version(), tls.getpeercert()
+    plain = socket.create_connection((address, 443), timeout=10)
+    with plain, context.wrap_socket(plain, server_hostname=server_name) as tls:
+        return tls.version(), tls.getpeercert()
 
 
 @pytest.mark.parametrize("domain", ["guestbook.test", "www.guestbook.test"])
@@ -31,7 +31,7 @@ def test_certificate_chains_and_names_match(address, authority, domain):
 
 
 def test_certificate_of_the_user_is_served(address):
-    version, certificate = handshake(address, "second.test", "build/default/second.pem")
+    _version, certificate = handshake(address, "second.test", "build/default/second.pem")
     assert ("DNS", "second.test") in certificate["subjectAltName"]
 
 

@@ -3,7 +3,6 @@
 import time
 
 import docker
-
 from conftest import Browser, address_of
 
 
@@ -24,5 +23,3 @@ def test_reboot_brings_the_site_back(host, name, authority):
     assert host.check_output("systemctl list-units --state=failed --plain --no-legend") == ""
     for unit in ("nginx.service", "django-guestbook.socket", "django-guestbook.service", "nftables.service"):
         assert host.run(f"systemctl is-active {unit}").rc == 0, unit
-
-

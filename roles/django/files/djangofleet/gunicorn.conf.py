@@ -8,7 +8,8 @@ with open(os.environ["DJANGOFLEET_APP"]) as handle:
 
 # https://gunicorn.org/reference/settings/ : (2 x cores) + 1 workers, and 4 to 12 serve thousands of requests a second.
 workers = settings.pop("workers") or min(2 * len(os.sched_getaffinity(0)) + 1, 12)
-worker_tmp_dir = "/dev/shm"  # a heartbeat on a disk blocks workers when the disk is busy
+# A heartbeat on a disk blocks workers when the disk is busy.
+worker_tmp_dir = "/dev/shm"  # noqa: S108
 control_socket_disable = True
 accesslog = None  # Nginx keeps one
 if settings["worker_class"] != "gthread":

@@ -156,10 +156,26 @@ class _Build:
         else:
             self.tree.mkdir()
         if self.source.archive:
-            words = ["tar", "--extract", "--no-same-owner", "--file", str(self.source.archive), "--directory", str(self.tree)]
-            self.check("source", "could not be unpacked", subprocess.run(words, stdout=self.log(), stderr=subprocess.STDOUT, check=False))
+            words = [
+                "tar",
+                "--extract",
+                "--no-same-owner",
+                "--file",
+                str(self.source.archive),
+                "--directory",
+                str(self.tree),
+            ]
+            self.check(
+                "source",
+                "could not be unpacked",
+                subprocess.run(words, stdout=self.log(), stderr=subprocess.STDOUT, check=False),
+            )
         if not self.project.is_dir():
-            self.fail("project_dir", f"'{self.app.build['project_dir']}' is no directory of the source", "name the directory that manage.py is in")
+            self.fail(
+                "project_dir",
+                f"'{self.app.build['project_dir']}' is no directory of the source",
+                "name the directory that manage.py is in",
+            )
         if not self.app.build["packaged"] and not (self.project / "manage.py").is_file():
             found = sorted(str(path.parent.relative_to(self.tree)) for path in self.tree.glob("**/manage.py"))[:5]
             hint = f"set project_dir to one of: {', '.join(found)}" if found else "the source has no manage.py at all"
@@ -215,7 +231,9 @@ class _Build:
         build, venv = self.app.build, self.release.path / "venv"
         venv.mkdir()
         self.own(self.app["user"], venv)
-        self.uv("python", "no virtualenv could be made of it", "venv", "--clear", "--python", build["python"], str(venv))
+        self.uv(
+            "python", "no virtualenv could be made of it", "venv", "--clear", "--python", build["python"], str(venv)
+        )
         kind, name = self.requirements()
         if kind == "lock":
             self.uv("requirements", REFUSED, "sync", "--frozen", "--no-dev", "--no-editable", "--compile-bytecode")
@@ -271,7 +289,9 @@ class _Build:
 
     def uv(self, key: str, failure: str, *words: str) -> None:
         venv = self.release.path / "venv"
-        where = self.project if (self.project / "uv.lock").is_file() or not (self.tree / "uv.lock").is_file() else self.tree
+        where = (
+            self.project if (self.project / "uv.lock").is_file() or not (self.tree / "uv.lock").is_file() else self.tree
+        )
         result = self.system.run(
             self.app,
             [self.app["uv"], *words],
@@ -348,7 +368,7 @@ class _Build:
 
     def log(self) -> IO:
         """The build's log, opened for the next step."""
-        handle = open(self.release.log, "a")
+        handle = open(self.release.log, "a")  # noqa: SIM115  (a child writes to it)
         self.step = handle.tell()
         return handle
 
@@ -371,7 +391,9 @@ class _Build:
         """Give trees to a user, links not followed. What root owns, the app can read and no longer write."""
         uid, gid = pwd.getpwnam(user).pw_uid, grp.getgrnam(self.app["group"]).gr_gid
         for root in roots:
-            below = (os.path.join(directory, name) for directory, *kinds in os.walk(root) for kind in kinds for name in kind)
+            below = (
+                os.path.join(directory, name) for directory, *kinds in os.walk(root) for kind in kinds for name in kind
+            )
             for path in (root, *below):
                 os.lchown(path, uid, gid)
                 if not os.path.islink(path):
@@ -400,7 +422,9 @@ def _compress(path: Path, brotli: str | None) -> None:
     content = path.read_bytes()
     results = {".gz": gzip.compress(content, 9, mtime=0)}
     if brotli:
-        results[".br"] = subprocess.run([brotli, "--stdout", "--best"], input=content, capture_output=True, check=True).stdout
+        results[".br"] = subprocess.run(
+            [brotli, "--stdout", "--best"], input=content, capture_output=True, check=True
+        ).stdout
     for ending, packed in results.items():
         if len(packed) < len(content):
             target = path.with_name(path.name + ending)

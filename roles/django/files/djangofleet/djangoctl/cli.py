@@ -207,11 +207,15 @@ def render(result: dict) -> str:
         if isinstance(value, list) and value and isinstance(value[0], dict):
             rows = [list(value[0]), *([_word(row[name]) for name in value[0]] for row in value)]
             widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-            lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+            lines += [
+                "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+            ]
         elif value not in ("", [], None):
             lines.append(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else _word(value)}")
     return "\n".join(lines)
 
 
 def _word(value: object) -> str:
-    return {True: "yes", False: "no", None: "-"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
+    return (
+        {True: "yes", False: "no", None: "-"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
+    )

@@ -24,7 +24,11 @@ def detect(
     interface = build["interface"]
     settings = build["settings_module"] or _settings(project)
     if not settings:
-        fail("settings_module", "is not set, and manage.py does not name one", "set settings_module, such as shop.settings")
+        fail(
+            "settings_module",
+            "is not set, and manage.py does not name one",
+            "set settings_module, such as shop.settings",
+        )
     application = build["application"]
     if not application:
         package = settings.split(".")[0]
@@ -32,13 +36,25 @@ def detect(
     module = application.partition(":")[0]
     if not build["packaged"] and not any(_is_there(root, module) for root in (project, *installed)):
         found = [
-            ".".join(path.relative_to(project).with_suffix("").parts) for path in sorted(project.glob(f"**/{interface}.py"))
+            ".".join(path.relative_to(project).with_suffix("").parts)
+            for path in sorted(project.glob(f"**/{interface}.py"))
         ]
-        advice = f"set {interface} to one of: {', '.join(f'{name}:application' for name in found[:5])}" if found else (
-            f"add a module with the {interface.upper()} application, or set project_dir to where it is importable"
+        advice = (
+            f"set {interface} to one of: {', '.join(f'{name}:application' for name in found[:5])}"
+            if found
+            else (
+                f"add a module with the {interface.upper()} application, or set project_dir to where it is importable"
+            )
         )
-        fail(interface, f"'{application}' is not in the source: there is no module {module} in {project.relative_to(tree)}", advice)
-    return {"settings_module": settings, "application": application if ":" in application else f"{application}:application"}
+        fail(
+            interface,
+            f"'{application}' is not in the source: there is no module {module} in {project.relative_to(tree)}",
+            advice,
+        )
+    return {
+        "settings_module": settings,
+        "application": application if ":" in application else f"{application}:application",
+    }
 
 
 def _settings(project: Path) -> str:

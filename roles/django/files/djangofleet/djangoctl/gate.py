@@ -1,7 +1,7 @@
 """Runs inside a release, by its interpreter, before the release may serve: boots the app and asks for its health.
 
-Usage: gate.py <app.json> <module:attribute>. It stands alone. The request is made in process, with the site's own Host and as if over
-https: a probe without them gets 400 or a redirect from any well-kept Django, and says nothing.
+Usage: gate.py <app.json> <module:attribute>. It stands alone. The request is made in process, with the site's
+own Host and as if over https: a probe without them gets 400 or a redirect from any well-kept Django, and says nothing.
 """
 
 from __future__ import annotations

@@ -35,9 +35,7 @@ def identify(app: App, version: str, revision: str) -> str:
 
 def files_digest(app: App) -> dict[str, str]:
     """The digests of the files that the inventory adds to the source."""
-    return {
-        name: hashlib.sha256((app.config / "files" / name).read_bytes()).hexdigest() for name in app.build["files"]
-    }
+    return {name: hashlib.sha256((app.config / "files" / name).read_bytes()).hexdigest() for name in app.build["files"]}
 
 
 @dataclass

@@ -86,7 +86,9 @@ def previous(app: App) -> Release:
             release = releases.read(app, identity)
             if release.state == GOOD:
                 return release
-    raise ConfigError(f"{app.name}: there is no release to go back to", hint=f"djangoctl {app.name} releases lists them")
+    raise ConfigError(
+        f"{app.name}: there is no release to go back to", hint=f"djangoctl {app.name} releases lists them"
+    )
 
 
 def _reload_units(app: App, system: Systemd) -> None:
