@@ -18,6 +18,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 from ansible.utils.collection_loader import AnsibleCollectionConfig
+from jinja2 import Environment
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ROOT / "roles"
@@ -47,6 +48,34 @@ def dataloader() -> Iterator[DataLoader]:
     loader.set_basedir(str(ROOT))
     yield loader
     loader.cleanup_all_tmp_files()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Compile each template once for all tests: every Templar does it anew, and that is most of what a test takes."""
+    compile_anew = Environment.compile
+    known: dict[tuple[Any, ...], Any] = {}
+
+    def compile_once(self: Environment, source: Any, *words: Any, **options: Any) -> Any:
+        if not isinstance(source, str):
+            return compile_anew(self, source, *words, **options)
+        # Ansible reads backslashes in files otherwise than in variables, and trims blocks in files only.
+        key = (
+            str(source),
+            type(self),
+            self.trim_blocks,
+            self.lstrip_blocks,
+            self.variable_start_string,
+            words,
+            *options.items(),
+        )
+        if key not in known:
+            known[key] = compile_anew(self, source, *words, **options)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Environment, "compile", compile_once)
+        yield
 
 
 def _load(loader: DataLoader, room: Path) -> dict[str, Any]:

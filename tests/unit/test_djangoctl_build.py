@@ -153,7 +153,7 @@ def test_a_release_in_use_is_never_built_over(make_app, make_release, project, s
 
 
 def test_the_app_cannot_write_its_own_code(make_app, project, system, own):
-    app = make_app()
+    app = make_app(user="django-shop")
     release = build(app, "v1-1", project(), system)
     owners = {words[0]: words[1] for words in own if isinstance(words[1], int)}
     for name in ("source", "source/manage.py", "source/shop/wsgi.py", "static"):

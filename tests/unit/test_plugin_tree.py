@@ -396,39 +396,54 @@ def test_entries_become_plain(entry, wanted):
     assert found["sensitive"] is entry.get("sensitive", False)
 
 
-@pytest.fixture(scope="module")
-def play(tmp_path_factory):
-    """A playbook with a role of its own, run on this machine; `play(...)` gives the task's result."""
-    root = tmp_path_factory.mktemp("play")
-    room = root / "roles/sample"
-    files = {
-        "templates/etc/app.conf.j2": "{{ ansible_managed }} {{ sample_text }} {{ extra }}\n"
-        "{% if true %}\nyes\n{% endif %}\n",
-        "templates/etc/site.j2": "{{ site.name }}: {{ site.path }}\n{% include 'part.j2' %}\n",
-        "templates/etc/part.j2": "part of {{ site.name }}\n",
-        "files/library/a.py": "{{ not a template }}\n",
-        "files/library/run": "#!/bin/sh\n",
-        "files/library/__pycache__/a.pyc": "x",
-        "tasks/main.yml": """---
-- djangofleet.stack.tree:
+TASKS = """---
+- name: Check
+  djangofleet.stack.tree: &files
     entries: "{{ sample_entries }}"
     purge: [{path: "{{ sample_root }}/sites", patterns: ["*.conf"]}]
-""",
-    }
-    for name, content in files.items():
-        (room / name).parent.mkdir(parents=True, exist_ok=True)
-        (room / name).write_text(content)
-    (room / "files/library/run").chmod(0o755)
-    book = [
-        {"hosts": "localhost", "connection": "local", "gather_facts": False, "roles": ["sample"]},
-    ]
+  check_mode: true
+  diff: true
+- name: Write
+  djangofleet.stack.tree: *files
+  diff: true
+- name: Again
+  djangofleet.stack.tree: *files
+- name: Twice
+  djangofleet.stack.tree: {entries: "{{ [sample_twice, sample_twice] }}"}
+"""
+ROLE = {
+    "templates/etc/app.conf.j2": "{{ ansible_managed }} {{ sample_text }} {{ extra }}\n"
+    "{{ 'a\\\\b' }}\n{% if 1 %}\nyes\n{% endif %}\n",
+    "templates/etc/site.j2": "{{ site.name }}: {{ site.path }}\n{% include 'part.j2' %}\n",
+    "templates/etc/part.j2": "part of {{ site.name }}\n",
+    "files/library/a.py": "{{ not a template }}\n",
+    "files/library/run": "#!/bin/sh\n",
+    "files/library/__pycache__/a.pyc": "x",
+    "tasks/main.yml": TASKS,
+}
+WRITTEN = ["app.conf", "sites/shop.conf", "sites/blog.conf", "lib/a.py", "lib/run", "secret", "sites/gone.conf"]
+
+
+@pytest.fixture(scope="module")
+def play(tmp_path_factory):
+    """A role run on this machine: its directory, the results of its tasks by name and all that was printed."""
+    root = tmp_path_factory.mktemp("play")
+    for name, content in ROLE.items():
+        path = root / "roles/sample" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (root / "roles/sample/files/library/run").chmod(0o755)
+    book = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "roles": ["sample"]}]
     (root / "play.yml").write_text(json.dumps(book))
     target = root / "target"
+    (target / "sites").mkdir(parents=True)
+    (target / "sites/gone.conf").write_text("")
     owned = {"owner": ME, "group": MINE}
     variables = {
         "ansible_python_interpreter": sys.executable,
         "sample_root": str(target),
         "sample_text": {"__ansible_unsafe": 'hostile "{{ x }}" \\n ünï'},
+        "sample_twice": {"path": f"{target}/twice", "content": "x"},
         "sample_entries": [
             {"path": f"{target}/app.conf", "template": "etc/app.conf.j2", "vars": {"extra": "more"}, **owned},
             {"path": f"{target}/sites/{{name}}.conf", "template": "etc/site.j2", "loop_var": "site", **owned,
@@ -437,55 +452,54 @@ def play(tmp_path_factory):
             {"path": f"{target}/secret", "content": "s3cret\n", "sensitive": True, "mode": "0600", **owned},
         ],
     }  # fmt: skip
-
-    def run(*words, **more):
-        command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "play.yml", *words]
-        result = subprocess.run(
-            [*command, "-e", json.dumps(variables | more)],
-            cwd=root,
-            env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_STDOUT_CALLBACK": "json",
-                 "ANSIBLE_LOCAL_TEMP": str(root / "tmp"), "ANSIBLE_REMOTE_TEMP": str(root / "tmp")},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        try:
-            report = json.loads(result.stdout)
-        except ValueError:
-            pytest.fail(result.stdout + result.stderr)
-        return report["plays"][0]["tasks"][-1]["hosts"]["localhost"], result.stdout + result.stderr
-
-    run.target, run.variables = target, variables
-    return run
+    result = subprocess.run(
+        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "play.yml",
+         "-e", json.dumps(variables)],
+        cwd=root,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_STDOUT_CALLBACK": "json",
+             "ANSIBLE_LOCAL_TEMP": str(root / "tmp"), "ANSIBLE_REMOTE_TEMP": str(root / "tmp")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    said = result.stdout + result.stderr
+    try:
+        tasks = json.loads(result.stdout)["plays"][0]["tasks"]
+    except ValueError:
+        pytest.fail(said)
+    return target, {task["task"]["name"].rpartition(" : ")[2]: task["hosts"]["localhost"] for task in tasks}, said
 
 
-def test_a_role_writes_its_files(play):
-    target = play.target
-    (target / "sites").mkdir(parents=True)
-    (target / "sites/gone.conf").write_text("")
-    names = ["app.conf", "sites/shop.conf", "sites/blog.conf", "lib/a.py", "lib/run", "secret", "sites/gone.conf"]
-    wanted = [str(target / name) for name in names]
-    before = snapshot(target)
+def test_check_mode_tells_what_a_role_would_write(play):
+    target, tasks, said = play
+    assert tasks["Check"].get("changed_paths") == [str(target / name) for name in WRITTEN], said
+    assert tasks["Check"]["diff"] == tasks["Write"]["diff"]
 
-    told, text = play("--check", "--diff")
-    assert told.get("changed_paths") == wanted, text
-    assert snapshot(target) == before
-    assert "s3cret" not in text
 
-    done, text = play("--diff")
-    assert done.get("changed_paths") == wanted, text
-    assert "s3cret" not in text
-    assert (target / "app.conf").read_text() == 'Ansible managed hostile "{{ x }}" \\n ünï more\nyes\n'
+def test_a_role_writes_its_files_once(play):
+    target, tasks, said = play
+    # After check mode: had that written anything, less would be left to change.
+    assert tasks["Write"].get("changed_paths") == [str(target / name) for name in WRITTEN], said
+    assert (tasks["Again"]["changed"], tasks["Again"]["changed_paths"]) == (False, [])
+
+
+def test_templates_and_copies_are_found_and_rendered_as_ever(play):
+    target, _tasks, _said = play
+    assert (target / "app.conf").read_text() == 'Ansible managed hostile "{{ x }}" \\n ünï more\na\\b\nyes\n'
     assert (target / "sites/shop.conf").read_text() == "shop: /a b/\npart of shop\n"
+    assert (target / "sites/blog.conf").read_text() == "blog: /c/\npart of blog\n"
     assert (target / "lib/a.py").read_text() == "{{ not a template }}\n"
     assert (mode(target / "lib/run"), mode(target / "lib/a.py"), mode(target / "secret")) == (0o755, 0o644, 0o600)
     assert not (target / "lib/__pycache__").exists()
 
-    again, text = play()
-    assert (again["changed"], again["changed_paths"]) == (False, []), text
+
+def test_nothing_of_a_secret_is_printed(play):
+    target, _tasks, said = play
+    assert (target / "secret").read_text() == "s3cret\n"
+    assert "(content not shown)" in said
+    assert "s3cret" not in said
 
 
 def test_a_path_that_is_described_twice(play):
-    entry = {"path": f"{play.target}/twice", "content": "x"}
-    result, text = play(sample_entries=[entry, entry])
-    assert result.get("failed"), text
-    assert f"{play.target}/twice is there twice" in result["msg"]
-    assert not (play.target / "twice").exists()
+    target, tasks, said = play
+    assert tasks["Twice"].get("failed"), said
+    assert f"{target}/twice is there twice" in tasks["Twice"]["msg"]
+    assert not (target / "twice").exists()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import copy
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,19 @@ HOSTILE = [
 
 def shop(**more: Any) -> dict[str, Any]:
     return {**SHOP, **more}
+
+
+def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, that answers the same question once only: templates are what takes the time here."""
+    answers: dict[str, Any] = {}
+
+    def run(*words: Any, **variables: Any) -> Any:
+        question = repr((words, variables))
+        if question not in answers:
+            answers[question] = function(*words, **variables)
+        return copy.deepcopy(answers[question])
+
+    return run
 
 
 # Environment files
@@ -190,6 +204,7 @@ def test_secret_key_is_left_to_the_host_unless_given(environment):
 
 @pytest.fixture(scope="session")
 def app_json(evaluate):
+    @remembered
     def run(app: dict[str, Any] | None = None, **variables: Any) -> dict[str, Any]:
         entries = evaluate("django", "__django_entries", django_app=app or SHOP, **variables)
         (text,) = [entry["content"] for entry in entries if entry["path"].endswith("/app.json")]
@@ -344,6 +359,7 @@ def unit(text: str) -> dict[str, dict[str, list[str]]]:
 
 @pytest.fixture(scope="session")
 def units(render):
+    @remembered
     def run(app: dict[str, Any] | None = None, **variables: Any) -> dict[str, dict[str, dict[str, list[str]]]]:
         def one(template: str, stand_in: bool) -> dict[str, dict[str, list[str]]]:
             path = f"etc/systemd/system/{template}.j2"
@@ -461,11 +477,19 @@ def test_sandbox_is_on_both_services(units, stand_in):
         ({"SystemCallFilter": []}, "SystemCallFilter", []),
     ],
 )
-def test_sandbox_can_be_overridden_for_one_app(units, app_json, sandbox, key, values):
-    app = shop(sandbox=sandbox)
-    assert units(app)["current"]["Service"][key] == values
-    # What djangoctl runs by hand gets the very same.
-    assert [line for line in app_json(app)["sandbox"] if line.startswith(f"{key}=")] == [f"{key}={v}" for v in values]
+def test_sandbox_can_be_overridden_for_one_app(evaluate, sandbox, key, values):
+    lines = evaluate("django", "__django_sandbox", django_app=shop(sandbox=sandbox))
+    assert [line for line in lines if line.startswith(f"{key}=")] == [f"{key}={value}" for value in values]
+    assert "NoNewPrivileges=yes" in lines
+
+
+def test_sandbox_of_commands_by_hand_is_that_of_the_services(units, app_json):
+    app = shop(sandbox={"PrivateNetwork": True})
+    lines = app_json(app)["sandbox"]
+    assert "PrivateNetwork=yes" in lines
+    for name in ("current", "next"):
+        service = units(app)[name]["Service"]
+        assert lines == [f"{key}={value}" for key in service for value in service[key] if f"{key}={value}" in lines]
 
 
 # What is refused
@@ -499,7 +523,8 @@ def bad() -> Iterator[tuple[str, Any, str]]:
         yield "wsgi", application, "shop.wsgi:application"
         yield "asgi", application, "shop.asgi:application"
     for listen in ("8000", "localhost:8000", "10.0.0.5", "10.0.0.5:99999", "10.0.0.5:0", "run/x.sock",
-                   "/run/x y.sock", "/run/x.sock\n", "10.0.0.5:80\n", "/run/%h.sock", "", "unix:/run/x", "/run/" + 120 * "x"):  # fmt: skip
+                   "/run/x y.sock", "/run/x.sock\n", "10.0.0.5:80\n", "/run/%h.sock", "", "unix:/run/x",
+                   "/run/" + 120 * "x"):  # fmt: skip
         yield "listen", listen, "absolute path"
     for python in ("python3", "/usr/bin/python3 -I", "", "/usr/bin/python3\n"):
         yield "python", python, "absolute path"
@@ -574,6 +599,12 @@ def test_wsgi_and_asgi_exclude_each_other(problems):
     (found,) = problems(shop(wsgi="shop.wsgi:application", asgi="shop.asgi:application"))
     assert found.startswith("django_app.wsgi of app 'shop': ")
     assert "either wsgi or asgi" in found
+
+
+@pytest.mark.parametrize("name", ["sh op", "shop\n", "%h"])
+def test_what_follows_from_a_bad_name_is_not_blamed_too(problems, name):
+    (found,) = problems(shop(name=name))
+    assert found.startswith("django_app.name of app ")
 
 
 def test_all_that_is_wrong_is_said_at_once(problems):
