@@ -27,16 +27,6 @@ def before(host) -> dict:
     return json.loads(host.check_output("cat /root/before.json"))
 
 
-@pytest.fixture
-def inside(host):
-    """inside(app, program) -> the JSON that a Python program prints in the sandbox of the app."""
-
-    def run(app: str, program: str):
-        return json.loads(host.check_output("djangoctl %s manage shell --verbosity=0 -c %s", app, program))
-
-    return run
-
-
 @pytest.fixture(scope="session")
 def locked() -> dict[str, str]:
     """The versions that the lock file of `locked` names."""

@@ -1,13 +1,14 @@
-"""What an app may touch, asked from inside of its sandbox."""
+"""What an app may touch. A command in its sandbox tries everything at once, and the tests look at what came of it."""
 
 import json
 
 import pytest
 
 APPS = ["legacy", "packaged", "locked", "pyproject"]
+TREE = "/srv/legacy/current/source"
 DENIED = {"EACCES", "EROFS"}
-# Prints for each path what came of it: "done" or the name of the error.
-ATTEMPTS = """
+# Prints "done" or the name of the error for each path, and whose environment it has seen in /proc.
+PROGRAM = """
 import errno, glob, json, os
 
 def write(path):
@@ -30,75 +31,97 @@ def attempt(action, path):
         return errno.errorcode[error.errno]
     return "done"
 
-print(json.dumps({path: attempt(%s, path) for pattern in %r for path in glob.glob(pattern) or [pattern]}))
-"""
-
-
-def test_commands_and_the_service_run_in_the_same_sandbox(host):
-    """The tests below look at a command; this says that they speak for the service as well."""
-    for app in APPS:
-        lines = host.file(f"/etc/systemd/system/django-{app}.service").content_string.splitlines()
-        sandbox = json.loads(host.file(f"/etc/djangofleet/{app}/app.json").content_string)["sandbox"]
-        assert "ProtectSystem=strict" in sandbox
-        assert set(sandbox) <= set(lines)
-        assert f"User=django-{app}" in lines
-
-
-@pytest.mark.parametrize("app", APPS)
-def test_code_cannot_be_written(inside, app):
-    release = f"/srv/{app}/current"
-    project = f"{release}/source/src" if app == "legacy" else f"{release}/source"
-    django = f"{release}/venv/lib/python3*/site-packages/django"
-    paths = [f"{project}/probe", f"{django}/__init__.py", f"{release}/static/probe", f"{release}/release.json"]
-    found = inside(app, ATTEMPTS % ("write", [*paths, f"/srv/{app}/probe", f"/srv/{app}/static/probe", "/etc/passwd"]))
-    assert len(found) == 7
-    assert set(found.values()) <= DENIED, found
-
-
-@pytest.mark.parametrize("app", APPS)
-def test_data_can_be_written(inside, app):
-    """Else the test above would pass where nothing can be done at all."""
-    paths = [f"/srv/{app}/{name}/probe" for name in ("data", "media", "cache", "shared")]
-    assert inside(app, ATTEMPTS % ("write", paths)) == dict.fromkeys(paths, "done")
-
-
-def test_shared_paths_can_be_written_through_the_tree_and_nothing_beside_them(inside):
-    tree = "/srv/legacy/current/source"
-    shared = [f"{tree}/var/probe", f"{tree}/src/public/uploads/probe", f"{tree}/src/db.sqlite3"]
-    assert inside("legacy", ATTEMPTS % ("write", shared)) == dict.fromkeys(shared, "done")
-    others = [f"{tree}/probe", f"{tree}/src/public/assets/probe", f"{tree}/src/legacy/settings/local_settings.py"]
-    assert set(inside("legacy", ATTEMPTS % ("write", others)).values()) <= DENIED
-
-
-@pytest.mark.parametrize("app", APPS)
-def test_files_of_other_apps_cannot_be_read(host, inside, app):
-    paths = [
-        path
-        for other in APPS
-        if other != app
-        for path in (
-            *(f"/srv/{other}/{name}" for name in ("releases", "data", "media", "cache", "shared")),
-            *(f"/srv/{other}/current/{name}" for name in ("release.json", "source", "venv/bin/python")),
-            *(f"/etc/djangofleet/{other}/{name}" for name in ("app.json", "env", "secret")),
-        )
-    ]
-    host.check_output("ls -d " + " ".join(paths))  # they are all there
-    assert inside(app, ATTEMPTS % ("read", paths)) == dict.fromkeys(paths, "EACCES")
-
-
-@pytest.mark.parametrize("app", APPS)
-def test_environment_of_other_apps_is_not_seen(inside, app):
-    """Of all processes of the host, only those of the app itself show theirs."""
-    program = """
-import glob, json
-found = set()
+seen = set()
 for path in glob.glob("/proc/[0-9]*/environ"):
-    try:
+    if attempt(read, path) == "done":
         with open(path) as handle:
-            found.update(line for line in handle.read().split("\\0") if line.startswith("ALLOWED_HOSTS="))
-    except OSError:
-        pass
-print(json.dumps(sorted(found)))
+            seen.update(line for line in handle.read().split("\\0") if line.startswith("ALLOWED_HOSTS="))
+
+wanted = json.loads(%r)
+result = {name: {path: attempt(globals()[name], path) for path in wanted[name]} for name in wanted}
+print(json.dumps({**result, "seen": sorted(seen)}))
 """
+
+
+def code(app: str) -> list[str]:
+    """What a release is made of, and what of the app and the host only root may change."""
+    release = f"/srv/{app}/current"
+    return [
+        f"{release}/source/probe",
+        f"{release}/static/probe",
+        f"{release}/venv/bin/probe",
+        f"{release}/venv/bin/gunicorn",
+        f"{release}/release.json",
+        f"/srv/{app}/probe",
+        f"/srv/{app}/static/probe",
+        "/etc/passwd",
+    ]
+
+
+def data(app: str) -> list[str]:
+    """What the app writes to."""
+    return [f"/srv/{app}/{name}/probe" for name in ("data", "media", "cache", "shared")]
+
+
+def private(app: str) -> list[str]:
+    """What no other app may read."""
+    return [
+        *(f"/srv/{app}/{name}" for name in ("releases", "data", "media", "cache", "shared")),
+        *(f"/srv/{app}/current/{name}" for name in ("release.json", "source", "venv/bin/gunicorn")),
+        *(f"/etc/djangofleet/{app}/{name}" for name in ("app.json", "env", "secret")),
+    ]
+
+
+# In the tree of `legacy`: what its inventory shares, and what lies beside that.
+SHARED = [f"{TREE}/var/probe", f"{TREE}/src/public/uploads/probe", f"{TREE}/src/db.sqlite3"]
+BESIDE = [f"{TREE}/src/public/assets/probe", f"{TREE}/src/legacy/settings/local_settings.py", f"{TREE}/src/probe"]
+
+
+@pytest.fixture(scope="module", params=APPS)
+def app(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def came_of(host, app) -> dict:
+    """What the app could do: {"write": {path: result}, "read": {path: result}, "seen": [...]}."""
+    tried = {
+        "write": code(app) + data(app) + (SHARED + BESIDE if app == "legacy" else []),
+        "read": [path for other in APPS if other != app for path in private(other)],
+    }
+    program = PROGRAM % json.dumps(tried)
+    return json.loads(host.check_output("djangoctl %s manage shell --verbosity=0 -c %s", app, program))
+
+
+def test_the_service_runs_in_the_same_sandbox(host, app):
+    """So what holds for a command holds for it."""
+    lines = host.check_output("systemctl cat %s", f"django-{app}.service").splitlines()
+    sandbox = json.loads(host.file(f"/etc/djangofleet/{app}/app.json").content_string)["sandbox"]
+    assert "ProtectSystem=strict" in sandbox
+    assert set(sandbox) <= set(lines)
+    assert f"User=django-{app}" in lines
+
+
+def test_code_cannot_be_written(came_of, app):
+    assert {came_of["write"][path] for path in code(app)} <= DENIED, came_of["write"]
+
+
+def test_data_can_be_written(came_of, app):
+    """Else the test above would pass where nothing can be done at all."""
+    assert {path: came_of["write"][path] for path in data(app)} == dict.fromkeys(data(app), "done")
+
+
+@pytest.mark.parametrize("app", ["legacy"], indirect=True, scope="module")
+def test_shared_paths_can_be_written_through_the_tree_and_nothing_beside_them(came_of):
+    assert {path: came_of["write"][path] for path in SHARED} == dict.fromkeys(SHARED, "done")
+    assert {came_of["write"][path] for path in BESIDE} <= DENIED, came_of["write"]
+
+
+def test_files_of_other_apps_cannot_be_read(host, came_of):
+    host.check_output("ls -d " + " ".join(came_of["read"]))  # they are all there
+    assert came_of["read"] == dict.fromkeys(came_of["read"], "EACCES")
+
+
+def test_environment_of_other_apps_is_not_seen(came_of, app):
     hosts = "legacy.test,www.legacy.test" if app == "legacy" else f"{app}.test"
-    assert inside(app, program) == [f"ALLOWED_HOSTS={hosts}"]
+    assert came_of["seen"] == [f"ALLOWED_HOSTS={hosts}"]

@@ -45,6 +45,7 @@ def facts(request):
     return JsonResponse(
         {
             "edition": EDITION,
+            "debug": settings.DEBUG,
             "site_name": settings.SITE_NAME,
             "motto": settings.MOTTO,
             "hosts": settings.ALLOWED_HOSTS,

@@ -5,6 +5,8 @@ from django.conf import settings
 from django.http import JsonResponse
 from django.urls import path
 
+import timetable
+
 
 def facts(request):
     return JsonResponse(
@@ -12,6 +14,7 @@ def facts(request):
             "django": django.get_version(),
             "settings": os.environ["DJANGO_SETTINGS_MODULE"],
             "apps": settings.INSTALLED_APPS,
+            "module": timetable.__file__,
             "engine": settings.DATABASES["default"]["ENGINE"],
         }
     )
