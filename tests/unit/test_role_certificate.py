@@ -59,7 +59,7 @@ def alternative_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def issue(  # noqa: PLR0917
+def issue(
     name: str,
     domains: tuple[str, ...] = (),
     issuer: Certificate | None = None,
