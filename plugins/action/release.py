@@ -77,7 +77,7 @@ class ActionModule(ActionBase):
         return self._from_package(arguments, source["package"], task_vars)
 
     def _from_directory(self, arguments: dict, source: dict, task_vars: dict) -> dict:
-        root = os.path.abspath(os.path.expanduser(source["path"]))
+        root = os.path.realpath(os.path.expanduser(source["path"]))  # prod/.. is not the directory that has prod
         if not os.path.isdir(root):
             raise AnsibleActionFail(
                 f"django_app.source.path of app '{arguments['app']}': '{source['path']}' is no directory on the "
