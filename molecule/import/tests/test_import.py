@@ -58,6 +58,7 @@ def changed(output: str) -> str:
 
 def health(host: str, domain: str) -> str:
     """What the guestbook on a host says of itself, asked over TLS that the host's authority vouches for."""
+    (ROOT / "build").mkdir(exist_ok=True)
     authority = f"{ROOT}/build/import-{host}.pem"
     subprocess.run(["docker", "cp", f"{host}:/etc/djangofleet/authority/ca.pem", authority], check=True)
     return json.loads(Browser(address_of(host), domain, authority).text("/healthz"))["status"]
