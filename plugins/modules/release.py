@@ -100,6 +100,12 @@ def words(params: dict, check: bool) -> list[str]:
     return [*result, "--dry-run"] if check and params["state"] != "migrated" else result
 
 
+def is_there(app: str, release: str) -> bool:
+    """Whether a release has been built. In check mode, the step before has only said that it would be."""
+    with open(f"/etc/djangofleet/{app}/app.json") as handle:
+        return os.path.isdir(os.path.join(json.load(handle)["root"], "releases", release))
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -129,6 +135,9 @@ def main() -> None:
         module.fail_json(msg="there is no djangoctl on this host: run the role django first")
     if module.check_mode and module.params["state"] == "migrated":
         module.exit_json(changed=False, release=module.params["release"], applied=[])
+    if module.check_mode and module.params["state"] == "active":
+        if not is_there(module.params["app"], module.params["release"]):
+            module.exit_json(changed=True, release=module.params["release"])
     os.environ["DJANGOCTL_ACTOR"] = module.params["actor"]
     code, out, err = module.run_command([program, *words(module.params, module.check_mode)])
     try:

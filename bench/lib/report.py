@@ -1,0 +1,54 @@
+"""The figures as a table and as a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .timing import Timed
+
+# What issue 2 sets out to reach: key, limit, and the key whose value the limit is a multiple of.
+AIMS = (
+    ("executions_unchanged", 60, None),
+    ("executions_per_extra_app", 12, None),
+    ("seconds_unchanged", 1.0, "seconds_pyinfra_unchanged"),
+    ("seconds_first", 1.25, "seconds_shell_first"),
+)
+
+
+def median(runs: list[Timed]) -> Timed:
+    """The run in the middle by wall time."""
+    return sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
+
+
+def spread(runs: list[Timed]) -> list[float]:
+    """The wall times of all runs, shortest first."""
+    return sorted(round(run.seconds, 1) for run in runs)
+
+
+def cell(run: Timed | None) -> str:
+    return f"{run.seconds:8.1f} s {run.cpu:7.1f} s" if run else f"{'-':>10} {'-':>9}"
+
+
+def table(rows: list[tuple[str, int | str, Timed, Timed | None, Timed | None]]) -> str:
+    """What was measured, a line for each kind of run: (kind, executions, Ansible, pyinfra, shell script)."""
+    head = f"{'':28}{'module':>10}  {'Ansible':>20}  {'pyinfra':>20}  {'shell script':>20}"
+    below = f"{'':28}{'executions':>10}" + f"  {'wall':>10} {'cpu':>9}" * 3
+    lines = [f"{kind:28}{count:>10}  {'  '.join(map(cell, runs))}" for kind, count, *runs in rows]
+    return "\n".join([head, below, *lines])
+
+
+def aims(figures: dict) -> str:
+    """How the figures stand to what was aimed at. A line each; nothing fails by it."""
+    lines = []
+    for key, factor, base in AIMS:
+        limit = factor * figures[base] if base else factor
+        wanted = f"at most {limit:.1f} s ({factor} x {base})" if base else f"at most {limit}"
+        lines.append(f"{key:28}{figures[key]:>8}  aim: {wanted}: {'met' if figures[key] <= limit else 'missed'}")
+    return "\n".join(lines)
+
+
+def write(path: Path, host: dict, figures: dict, details: dict) -> None:
+    """Write the figures with the host they were taken on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"host": host, **figures, **details}, indent=2) + "\n")
