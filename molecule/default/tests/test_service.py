@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from conftest import ROOT
 
 AS_GUESTBOOK = "setpriv --reuid=django-guestbook --regid=django-guestbook --clear-groups"
 
@@ -51,7 +52,7 @@ def test_request_in_flight_survives_a_restart(host, browse):
 def test_killed_master_comes_back(host, browse):
     before = host.check_output("systemctl show -p MainPID --value django-second.service")
     host.check_output("systemctl kill --kill-whom=main --signal=KILL django-second.service")
-    assert browse("second.test", "build/default/second.pem").get("/healthz").status == 200
+    assert browse("second.test", f"{ROOT}/build/default/second.pem").get("/healthz").status == 200
     assert host.check_output("systemctl show -p MainPID --value django-second.service") != before
 
 

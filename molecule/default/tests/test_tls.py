@@ -5,6 +5,7 @@ import ssl
 
 import pytest
 import urllib3
+from conftest import ROOT
 
 
 def handshake(address, server_name, authority, **limits):
@@ -31,7 +32,7 @@ def test_certificate_chains_and_names_match(address, authority, domain):
 
 
 def test_certificate_of_the_user_is_served(address):
-    _version, certificate = handshake(address, "second.test", "build/default/second.pem")
+    _version, certificate = handshake(address, "second.test", f"{ROOT}/build/default/second.pem")
     assert ("DNS", "second.test") in certificate["subjectAltName"]
 
 
