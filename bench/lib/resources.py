@@ -1,8 +1,8 @@
 """What the roles manage on a host, taken from the very executions that managed it.
 
-An unchanged run that keeps its module files on the host (ANSIBLE_KEEP_REMOTE_FILES) leaves each with its arguments:
-the packages, users, services and files that the other contestants get to install. Nothing is listed by hand, so they
-have the same work after every change to a role.
+A run that keeps its module files on the host (ANSIBLE_KEEP_REMOTE_FILES) leaves each with its arguments: the packages,
+users, services and files that the other contestants get to install. Nothing is listed by hand, so they have the same
+work after every change to a role.
 """
 
 from __future__ import annotations
@@ -28,9 +28,13 @@ for module in $(ls -d {KEPT}); do
 done
 rm -rf /root/.ansible/tmp/ansible-tmp-*
 """
-# They look and change nothing that lasts, or what they make is written out in provision and deploy.py: uv, the
-# certificates.
-WITHOUT_RESOURCE = {"setup", "stat", "slurp", "command", "assert", "debug"}
+# What the first of these manage is read below. The second look and change nothing that lasts, or what they make is
+# written out in provision and deploy.py, since every tool says it in its own way: uv, the authority, the certificates.
+WITH_RESOURCE = {"apt", "release", "systemd", "systemd_service", "tree", "user"}
+WITHOUT_RESOURCE = {
+    *("command", "setup", "slurp", "stat"),
+    *("openssl_csr_pipe", "openssl_privatekey", "x509_certificate", "x509_certificate_pipe"),
+}
 
 
 def kept_calls(host: Host) -> list[tuple[str, dict]]:
@@ -47,43 +51,38 @@ def count(calls: list[tuple[str, dict]]) -> dict[str, int]:
     return dict(sorted(Counter(module for module, _arguments in calls).items()))
 
 
-def read(calls: list[tuple[str, dict]]) -> dict[str, list]:
+def read(first: list[tuple[str, dict]], unchanged: list[tuple[str, dict]]) -> dict[str, list]:
     """Turn module executions into resources that any tool can apply.
 
+    :param first: of a run on an empty host: here every module that manages something is executed.
+    :param unchanged: of the run after it: files are taken from here, since the first run also writes certificates that
+        each host has for itself.
     :raises BenchError: an execution is of a kind that this does not know; the other contestants would lack it.
     """
-    found: dict[str, list] = {"packages": [], "users": [], "entries": [], "services": [], "releases": []}
-    for module, arguments in calls:
+    found: dict[str, list] = {"packages": [], "users": [], "services": [], "releases": []}
+    for module, arguments in first:
         if module == "apt":
             if arguments.get("name"):
                 found["packages"].append(_list(arguments["name"]))
         elif module == "user":
             found["users"].append({key: arguments[key] for key in ("name", "home", "shell", "comment")})
-        elif module == "tree":
-            found["entries"] += json.loads(zlib.decompress(base64.b64decode(arguments["payload"])))
-        elif module in ("systemd", "systemd_service"):
+        elif module in ("systemd", "systemd_service") and arguments.get("enabled"):  # the rest are handlers
             found["services"] += _list(arguments["name"])
-        elif module == "release":
+        elif module == "release" and arguments["state"] == "built" and not arguments.get("archive"):
             found["releases"].append({"app": arguments["app"], "revision": arguments["revision"]})
-        elif module not in WITHOUT_RESOURCE:
-            raise BenchError(
-                f"a role executes the module {module}, and bench/lib/resources.py does not know what it manages: "
-                "say there how the other contestants are to apply it"
-            )
+    unknown = {module for module, _arguments in first + unchanged} - WITHOUT_RESOURCE - WITH_RESOURCE
+    if unknown:
+        raise BenchError(
+            f"the roles execute modules that bench/lib/resources.py does not know: {', '.join(sorted(unknown))}; "
+            "say there how the other contestants are to do their work"
+        )
+    trees = [arguments["payload"] for module, arguments in unchanged if module == "tree"]
+    found["entries"] = [entry for tree in trees for entry in json.loads(zlib.decompress(base64.b64decode(tree)))]
     return found
 
 
 def _list(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
-
-
-def app_settings(resources: dict[str, list]) -> list[dict]:
-    """The app.json of each app."""
-    return [
-        json.loads(base64.b64decode(entry["content"]))
-        for entry in resources["entries"]
-        if entry["kind"] == "file" and entry["path"].endswith("/app.json")
-    ]
 
 
 def write(resources: dict[str, list], source: Path, directory: Path) -> None:

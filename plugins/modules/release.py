@@ -135,9 +135,9 @@ def main() -> None:
         module.fail_json(msg="there is no djangoctl on this host: run the role django first")
     if module.check_mode and module.params["state"] == "migrated":
         module.exit_json(changed=False, release=module.params["release"], applied=[])
-    if module.check_mode and module.params["state"] == "active":
-        if not is_there(module.params["app"], module.params["release"]):
-            module.exit_json(changed=True, release=module.params["release"])
+    planned = module.check_mode and module.params["state"] == "active"
+    if planned and not is_there(module.params["app"], module.params["release"]):
+        module.exit_json(changed=True, release=module.params["release"])
     os.environ["DJANGOCTL_ACTOR"] = module.params["actor"]
     code, out, err = module.run_command([program, *words(module.params, module.check_mode)])
     try:

@@ -212,6 +212,8 @@ def test_full_disk(tmp_path, small_disk, space, wanted):
     assert wanted in run(tmp_path, variables, "--tags=app").replace("41 MB", "40 MB")
 
 
-def test_good_run_after_all_of_this_changes_nothing(tmp_path):
+def test_good_run_after_all_of_this_succeeds():
+    before = answer_of_hosts()
     result = play("default", "site.yml", "--tags=app")
     assert result.returncode == 0, result.stdout
+    assert answer_of_hosts() == before
