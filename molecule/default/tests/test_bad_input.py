@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
-from conftest import ROOT, Browser, address_of, hosts_of, play
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from shared.outside import ROOT, Browser, address_of, hosts_of, play
 
 GUESTBOOK = ROOT / "examples" / "guestbook"
 APPS = yaml.safe_load((ROOT / "molecule/default/inventory/group_vars/all.yml").read_text())["django_apps"]

@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from conftest import ROOT
+from shared.outside import ROOT
 
 AS_GUESTBOOK = "setpriv --reuid=django-guestbook --regid=django-guestbook --clear-groups"
 

@@ -5,7 +5,7 @@ import ssl
 
 import pytest
 import urllib3
-from conftest import ROOT
+from shared.outside import ROOT
 
 
 def handshake(address, server_name, authority, **limits):

@@ -3,7 +3,7 @@
 import time
 
 import docker
-from conftest import Browser, address_of
+from shared.outside import Browser, address_of
 
 
 def test_reboot_brings_the_site_back(host, name, authority):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Browser, address_of, ask
+from shared.outside import ROOT, Browser, address_of, ask
 
 STRANGER = ROOT / "molecule" / "import" / "stranger"
 
