@@ -380,8 +380,8 @@ def test_hsts_everywhere_or_nowhere(site, hsts, expected):
 def test_one_server_is_listed_twice_and_never_down(site):
     (upstream,) = site(SHOP).all("upstream")
     assert upstream.values("server") == [["unix:/run/djangofleet/shop.sock", "max_fails=0"]] * 2
-    assert upstream.one("keepalive") == "16"
-    assert upstream.one("keepalive_timeout") == "1s"
+    # A connection that is kept ends with the process behind it, and a form that is sent into it then is lost.
+    assert not upstream.all("keepalive")
 
 
 def test_several_servers_are_listed_once(site):
@@ -392,7 +392,10 @@ def test_several_servers_are_listed_once(site):
 
 
 def test_upstream_keepalive_can_be_set_and_switched_off(site):
-    wish = {"servers": ["10.0.0.5:8001"], "keepalive": 5, "keepalive_timeout": "9s"}
+    wish = {"servers": ["10.0.0.5:8001"], "keepalive": 5}
+    (upstream,) = site({**SHOP, "upstream": wish}).all("upstream")
+    assert upstream.one("keepalive_timeout") == "1s"
+    wish["keepalive_timeout"] = "9s"
     (upstream,) = site({**SHOP, "upstream": wish}).all("upstream")
     assert (upstream.one("keepalive"), upstream.one("keepalive_timeout")) == ("5", "9s")
     (upstream,) = site({**SHOP, "upstream": {**wish, "keepalive": 0}}).all("upstream")
@@ -589,7 +592,7 @@ def test_hostile_settings_stay_one_word(nginx, site, value):
     http = nginx("nginx.conf", nginx_client_max_body_size=value, nginx_keepalive_timeout=value).all("http")[0]
     assert http.values("client_max_body_size") == http.values("keepalive_timeout") == [[value]]
     wish = {**SHOP, "client_max_body_size": value, "proxy_read_timeout": value}
-    wish["upstream"] = {**SHOP["upstream"], "keepalive_timeout": value}
+    wish["upstream"] = {**SHOP["upstream"], "keepalive": 2, "keepalive_timeout": value}
     root = site(wish)
     assert root.all("server")[0].values("client_max_body_size") == [[value]]
     assert root.all("upstream")[0].values("keepalive_timeout") == [[value]]

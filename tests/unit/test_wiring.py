@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import Templar, trust_as_template
+from djangoctl.app import App
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOP = {"name": "shop", "domains": ["shop.example.com", "www.shop.example.com"], "source": {"path": "/x"}}
@@ -183,3 +185,92 @@ def test_apps_that_get_along(problems, apps):
 
 def test_all_clashes_are_said_at_once(problems):
     assert len(problems(SHOP, SHOP)) == 3
+
+
+def with_units(name: str, *processes: str, timers: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "name": name,
+        "domains": [f"{name}.test"],
+        "processes": [{"name": one, "command": "x"} for one in processes],
+        "timers": [{"name": one, "command": "x", "calendar": "daily"} for one in timers],
+    }
+
+
+@pytest.mark.parametrize(
+    "apps",
+    [
+        [with_units("shop", "mail"), with_units("shop-mail")],
+        [with_units("shop-mail"), with_units("shop", timers=("mail",))],
+        [with_units("shop", "sync", "mail"), BLOG, with_units("shop-mail", "sync")],
+        [with_units("shop-mail", "x"), with_units("shop", "mail")],
+    ],
+)
+def test_an_app_that_would_share_a_unit_with_a_process_of_another_is_named(problems, apps):
+    (found,) = problems(*apps)
+    assert found == "django_apps[].name: 'shop-mail' would share the unit of 'mail' of app 'shop'; rename one of them"
+
+
+@pytest.mark.parametrize(
+    ("apps", "unit"),
+    [
+        ([with_units("shop-mail"), with_units("shop", "mail-next")], "mail-next"),  # its stand-in
+        ([with_units("shop-mail", "out"), with_units("shop", timers=("mail-out",))], "mail-out"),
+    ],
+)
+def test_units_that_two_apps_would_share_are_named(problems, apps, unit):
+    (found,) = problems(*apps)
+    assert f"'shop-mail' would share the unit of '{unit}' of app 'shop'; rename one of them" in found
+
+
+@pytest.mark.parametrize(
+    "apps",
+    [
+        [with_units("shop", "mail", timers=("tidy",)), with_units("blog", "mail", timers=("tidy",))],
+        [with_units("shop", "mail"), with_units("shop-two", "mail"), with_units("mail")],
+        [with_units("shop", "two-mail"), with_units("shop-two")],
+        [{"name": "a", "processes": [{}], "timers": [{"command": "x"}]}, {"processes": [{"name": "x"}]}],
+    ],
+)
+def test_processes_that_get_along(problems, apps):
+    assert problems(*apps) == []
+
+
+# One app or all
+
+
+def test_all_apps_are_selected_unless_one_is_named(wired):
+    assert wired("django_apps_selected", SHOP, BLOG) == [SHOP, BLOG]
+    assert wired("django_apps_selected", SHOP, BLOG, app="blog") == [BLOG]
+
+
+def test_an_app_that_is_not_there_is_said_to_be_so(wired):
+    assert wired("django_apps_problems", SHOP, BLOG, app="shop") == []
+    assert wired("django_apps_problems", SHOP, BLOG, app="sohp") == ["app: found 'sohp'; give one of: shop, blog"]
+
+
+def test_only_the_apps_that_are_meant_are_worked_on():
+    """A mistake in one app would keep another from being deployed. Provisioning alone is about all of them."""
+    paths = [path for path in (ROOT / "playbooks").glob("*.yml") if path.name != "site.yml"]
+    tasks = [task for path in paths for play in yaml.safe_load(path.read_text()) for task in play.get("tasks", [])]
+    loops = [task["loop"] for task in tasks if task.get("loop_control", {}).get("loop_var") == "django_app"]
+    assert len(loops) >= 6
+    assert set(loops) == {"{{ django_apps_selected }}"}
+
+
+@pytest.mark.parametrize("name", ["allow_destructive_migrations", "allow_schema_ahead"])
+def test_permissions_are_given_on_the_command_line(wired, name):
+    assert wired(f"django_{name}", SHOP) is False
+    assert wired(f"django_{name}", SHOP, **{name: "true"}) is True
+    assert wired(f"django_{name}", SHOP, **{name: "false"}) is False
+
+
+def test_singletons_run_on_the_first_host(wired):
+    groups = {"app": ["app1", "app2"]}
+    assert wired("django_primary", SHOP, groups=groups, inventory_hostname="app1") is True
+    assert wired("django_primary", SHOP, groups=groups, inventory_hostname="app2") is False
+
+
+def test_the_maintenance_page_is_where_djangoctl_puts_it(wired):
+    (site,) = wired("nginx_sites", SHOP | {"maintenance_allow": ["192.0.2.7"]}, django_root="/data")
+    page = str(App("shop", Path(), {"root": "/data/shop"}).maintenance)
+    assert site["maintenance"] == {"page": page, "allow": ["192.0.2.7"]}
