@@ -151,15 +151,33 @@ def app_settings(evaluate: Callable[..., Any]) -> dict[str, Any]:
     return json.loads(json.dumps(evaluate("django", "__django_app_json", django_app=app)))
 
 
+class Clock:
+    """Stands in for the module time: sleeping takes no time, and is noted."""
+
+    def __init__(self) -> None:
+        self.now, self.slept = 0.0, 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.slept += seconds
+
+
 @pytest.fixture
 def make_app(tmp_path: Path, app_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`make_app(name, build={...}, **settings)`: an app of djangoctl below tmp_path, with nothing built yet."""
     import djangoctl.app
     import djangoctl.lock
+    import djangoctl.swap
+    import djangoctl.workers
 
     monkeypatch.setattr(djangoctl.app, "CONFIG_ROOT", tmp_path / "etc")
     monkeypatch.setattr(djangoctl.lock, "RUN", tmp_path / "run")
     monkeypatch.setattr(djangoctl.lock, "LOGS", tmp_path / "log")
+    monkeypatch.setattr(djangoctl.swap, "RUN", tmp_path / "run-of-units")
+    monkeypatch.setattr(djangoctl.workers, "time", Clock())
     monkeypatch.setattr(djangoctl.lock.syslog, "syslog", lambda *_: None)
     me, mine = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 

@@ -43,6 +43,8 @@ class FakeSystemd:
                 "storage": "ManifestStaticFilesStorage",
                 "hashed": True,
                 "database": True,
+                "migrations": ["shop.0001_initial", "shop.0002_more"],
+                "leaves": ["shop.0002_more"],
             }
             facts |= self.facts
             with open(words[-1], "w") as handle:
@@ -118,6 +120,7 @@ def test_a_release_is_laid_out(make_app, project, system):
     record = json.loads((release.path / "release.json").read_text())
     wanted = {"state": "good", "id": "v1-1", "version": "v1", "revision": "abc", "django": "5.2"}
     wanted |= {"settings_module": "shop.settings", "application": "shop.wsgi:application"}
+    wanted |= {"migrations": ["shop.0001_initial", "shop.0002_more"], "leaves": ["shop.0002_more"]}
     assert {key: record.get(key) for key in wanted} == wanted
     assert (release.path / "source/shop/wsgi.py").is_file()
     assert not (release.path / "source/.git").exists()

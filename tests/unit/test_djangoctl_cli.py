@@ -6,12 +6,14 @@ import importlib.util
 import json
 import os
 import subprocess
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from djangoctl import build as builds
 from djangoctl import cli, errors, launch, lock, swap
 from djangoctl import release as releases
-from test_djangoctl_swap import FakeSystemd
+from test_djangoctl_swap import NEXT, SERVICE, FakeSystemd
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,19 +67,15 @@ def fail_with(monkeypatch, error):
 # Failures
 
 
-@pytest.mark.parametrize(
-    ("kind", "code"),
-    [
-        (errors.CtlError, 1),
-        (errors.ConfigError, 2),
-        (errors.LockedError, 3),
-        (errors.BuildError, 4),
-        (errors.MigrationError, 5),
-        (errors.GateError, 6),
-        (errors.ActivationError, 7),
-    ],
+KINDS = sorted(
+    (kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CtlError)),
+    key=lambda kind: kind.__name__,
 )
-def test_each_failure_has_its_code_and_is_audited(ctl, app, make_release, monkeypatch, kind, code):
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_failure_has_its_code_and_is_audited(ctl, app, make_release, monkeypatch, kind):
+    code = kind.code
     make_release(app, "v1-1")
     fail_with(monkeypatch, kind("it 'broke'", state="as before", hint="mend it", log="line 1\nline 2"))
     assert ctl("shop", "activate", "v1-1", "--json") == (
@@ -97,6 +95,73 @@ def test_each_failure_has_its_code_and_is_audited(ctl, app, make_release, monkey
     assert err == "djangoctl: it 'broke'\n\nline 1\nline 2\n\nas before\nmend it\n"
     noted = [(line["action"], line["ok"], line["error"]) for line in audited()]
     assert noted == 2 * [("activate", False, "it 'broke'")]
+
+
+def fail_unexpectedly(system, monkeypatch):
+    fail_with(monkeypatch, errors.CtlError("it broke"))
+
+
+def fail_locked(system, monkeypatch):
+    def refuse(*_words):
+        raise BlockingIOError
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+
+
+def fail_build(system, monkeypatch):
+    monkeypatch.setattr(builds.shutil, "disk_usage", lambda _path: namedtuple("usage", "free")(0))
+
+
+def fail_commands(system, monkeypatch):
+    system.result = subprocess.CompletedProcess([], 1, "no\n", "")
+
+
+def fail_gate(system, monkeypatch):
+    system.failing["start", NEXT] = 1
+
+
+def fail_restart(system, monkeypatch):
+    system.failing["restart", SERVICE] = 1
+
+
+ACTIVATE = ("activate", "new")
+BUILD = ("build", "--revision", "abc", "--tree", "/nowhere")
+# Each class of failure: what brings it about, its code, and what the documentation of the codes says of it.
+FAILURES = {
+    "CtlError": (fail_unexpectedly, ACTIVATE, 1, "unexpected failure"),
+    "ConfigError": (lambda *_words: None, ("activate", "v9-9"), 2, "bad usage or input"),
+    "LockedError": (fail_locked, ACTIVATE, 3, "locked by somebody else"),
+    "BuildError": (fail_build, BUILD, 4, "the build failed"),
+    "MigrationError": (fail_commands, ("migrate", "new"), 5, "a migration failed or was refused"),
+    "GateError": (fail_gate, ACTIVATE, 6, "the gate said no"),
+    "UnhealthyError": (fail_commands, ("check",), 6, "or the app is not healthy"),
+    "ActivationError": (fail_restart, ACTIVATE, 7, "what served before was put back if it could be"),
+    "HookError": (fail_commands, ACTIVATE, 8, "a hook failed"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_documented_codes_are_true(ctl, make_app, make_release, system, monkeypatch, kind):
+    provoke, words, code, text = FAILURES[kind.__name__]
+    documented, _, rest = " ".join(cli.__doc__.split()).partition("Exit codes: ")[2].partition(". ")
+    app = make_app(hooks={"before_activate": ["x"] if kind is errors.HookError else [], "after_activate": []})
+    make_release(app, "old")
+    make_release(app, "new", application="x:y", migrations=["a.0001"])
+    assert ctl("shop", "activate", "old")[0] == 0
+    system.calls.clear()
+    serves = (app.root / "live.json").read_text()
+    provoke(system, monkeypatch)
+    found, answer, _err = ctl("shop", *words, "--json")
+    assert (found, answer["code"], kind.code) == (code, code, code)
+    (entry,) = [entry for entry in documented.split(" · ") if entry.startswith(f"{code} ")]
+    assert text in entry
+    assert "After 2 to 6 no other release is live than before." in rest
+    assert "After 7 and 8 the message says what serves." in rest
+    assert (releases.live_id(app), (app.root / "live.json").read_text()) == ("old", serves)
+    if 2 <= code <= 6:
+        assert not [call for call in system.asked if call.startswith(("stop", "restart")) and SERVICE in call]
+    if code >= 7:
+        assert "release old" in answer["state"]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +227,51 @@ def test_apps_are_listed(ctl, app, make_app, make_release):
     assert [row[:2] for row in rows[1:]] == [["blog", "-"], ["shop", "v1-1"]]
 
 
+def test_the_list_has_a_name(ctl, app, make_app, make_release):
+    make_app("blog")
+    assert ctl("list") == ctl()
+    for words in (("list", "--json"), ("--json", "list")):
+        assert ctl(*words) == ctl("--json")
+    assert ctl("list", "status")[0] == 2
+    make_app("list")
+    assert [entry["app"] for entry in ctl("list", "--json")[1]["apps"]] == ["blog", "list", "shop"]
+    assert ctl("list", "status", "--json")[1]["app"] == "list"
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ([""], {"list", "--json", "--help"}),
+        (["li"], {"list"}),
+        (["list", ""], {"--json", "--help"}),
+        (["shop", "sta"], {"status"}),
+        (["shop", "maintenance", "o"], {"on", "off"}),
+    ],
+)
+def test_the_shell_completes(words, offered):
+    script = (
+        'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _djangoctl; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    path = ROOT / "roles/django/files/completion"
+    result = subprocess.run(
+        ["bash", "-c", script, "bash", str(path), "djangoctl", *words], capture_output=True, text=True, check=True
+    )
+    assert offered <= set(result.stdout.split())
+    if words[0]:
+        assert offered == set(result.stdout.split())
+
+
+def test_status_names_who_has_the_lock(ctl, app, monkeypatch):
+    monkeypatch.setenv("DJANGOCTL_ACTOR", "ada")
+    assert ctl("shop", "status", "--json")[1]["lock"] is None
+    assert "lock" not in ctl("shop", "status")[1]
+    with lock.held(app, "build v1-1"):
+        found = ctl("shop", "status", "--json")[1]["lock"]
+        assert "\nlock: actor ada, action build v1-1, since 20" in ctl("shop", "status")[1]
+    assert set(found) == {"actor", "action", "since", "pid"}
+    assert (found["actor"], found["action"], found["pid"]) == ("ada", "build v1-1", os.getpid())
+
+
 def test_status(ctl, app, make_release):
     make_release(app, "v1-1", live=True)
     assert ctl("shop", "status", "--json")[1]["swap_pending"] is True
@@ -206,6 +316,24 @@ def test_a_dry_run_tells_and_does_not_do(ctl, app, make_release, system, action)
     assert (system.asked, audited(), lock.RUN.exists()) == ([], [], False)
 
 
+@pytest.mark.parametrize("action", ["activate", "rollback"])
+def test_what_is_live_can_be_left_alone(ctl, app, make_release, system, action):
+    """A host of a rollout that stopped goes back to what it served; one that never left it is not restarted."""
+    for identity in ("v1-1", "v2-1"):
+        make_release(app, identity)
+        ctl("shop", "activate", identity)
+    (app.config / "env").write_text("A=1\n")
+    assert swap.pending(app, "v2-1", system)
+    system.calls.clear()
+    words = ("shop", action, "v2-1", "--unless-live", "--json")
+    audits = len(audited())
+    assert ctl(*words)[:2] == (0, {"release": "v2-1", "before": "v2-1", "changed": False})
+    assert (system.asked, len(audited())) == ([], audits)
+    assert ctl("shop", action, "v2-1", "--json")[1]["changed"] is True
+    assert ctl("shop", action, "v1-1", "--unless-live", "--json")[1]["changed"] is True
+    assert releases.live_id(app) == "v1-1"
+
+
 # Builds
 
 
@@ -233,6 +361,7 @@ def test_a_build_is_done_once(ctl, app, built):
         "before": None,
         "changed": True,
         "pending": True,
+        "plan": [],
         "warnings": ["mind the gap"],
         "deploy_check": "System check\nidentified 1 issue",
     }
@@ -244,11 +373,132 @@ def test_a_build_is_done_once(ctl, app, built):
     assert [(line["action"], line["ok"]) for line in audited()] == [("build", True), ("activate", True)]
 
 
+MIGRATIONS = ["entries.0001_initial", "entries.0002_more"]
+
+
+@pytest.mark.parametrize(
+    ("live", "new", "planned"),
+    [
+        (MIGRATIONS[:1], MIGRATIONS, True),
+        (None, MIGRATIONS, True),  # the first release of all
+        (MIGRATIONS, MIGRATIONS, False),
+        (MIGRATIONS, MIGRATIONS[:1], False),
+        (None, [], False),
+    ],
+)
+def test_a_build_shows_what_its_new_migrations_would_do(
+    ctl, app, make_release, system, monkeypatch, live, new, planned
+):
+    if live is not None:
+        make_release(app, "v1-1", live=True, migrations=live)
+
+    def build(app, identity, source, system, **facts):
+        return make_release(app, identity, application="x:y", migrations=new)
+
+    monkeypatch.setattr(cli, "build", build)
+    system.result = answered(STEPS)
+    words = ("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--json")
+    code, answer, _err = ctl(*words)
+    assert (code, answer["changed"], answer["plan"]) == (0, True, STEPS if planned else [])
+    # A deploy waits for no plan that there is no need of.
+    assert [release for release, _words, _options in system.managed] == ([answer["release"]] if planned else [])
+    system.managed.clear()
+    assert ctl(*words)[1]["plan"] == []
+    assert system.managed == [], "nothing was built"
+
+
+def test_a_build_without_a_database_is_not_planned(ctl, system, monkeypatch, make_release):
+    def build(app, identity, source, system, **facts):
+        return make_release(app, identity, application="x:y", migrations=MIGRATIONS, database=False)
+
+    monkeypatch.setattr(cli, "build", build)
+    assert ctl("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--json")[1]["plan"] == []
+    assert system.managed == []
+
+
+def test_of_failed_builds_the_last_one_is_kept(ctl, app, monkeypatch, make_release):
+    make_release(app, "v1-1", state="failed", started_at="2026-01-01T00:00:00Z")
+
+    def build(app, identity, source, system, **facts):
+        make_release(app, identity, state="failed", started_at="2026-01-02T00:00:00Z")
+        raise errors.BuildError("it broke")
+
+    monkeypatch.setattr(cli, "build", build)
+    assert ctl("shop", "build", "--revision", "abc", "--version", "v2", "--tree", "/srv/repo", "--json")[0] == 4
+    (left,) = app.releases.glob("v*")
+    assert left.name.startswith("v2-")
+
+
 @pytest.mark.parametrize("words", [("--dry-run", "--tree", "/srv/repo"), ()])
 def test_a_question_builds_nothing(ctl, built, words):
     answer = ctl("shop", "build", "--revision", "abc", "--version", "v1", *words, "--json")[1]
     assert (answer["changed"], answer["pending"], built, audited()) == (True, True, [], [])
     assert answer["release"].startswith("v1-")
+
+
+@pytest.mark.parametrize("left_behind", [False, True])
+def test_a_rehearsal_leaves_nothing(ctl, app, built, make_release, monkeypatch, left_behind):
+    if left_behind:
+        (app.releases / ".rehearsal/source").mkdir(parents=True)  # cut short; make_release would fall over it
+    seen = []
+    monkeypatch.setattr(cli, "plan", lambda _app, trial, _system: seen.append(trial.path.exists()) or [{"x": 1}])
+    words = ("shop", "build", "--revision", "abc", "--version", "v1", "--tree", "/srv/repo", "--rehearse", "--json")
+    answer = ctl(*words)[1]
+    assert answer["release"].startswith("v1-")
+    assert (answer["changed"], answer["plan"], answer["warnings"]) == (True, [{"x": 1}], ["mind the gap"])
+    assert (built[0][0], built[0][1].tree, seen) == (".rehearsal", Path("/srv/repo"), [True])
+    assert [path.name for path in app.releases.iterdir()] == [".packages"]
+    assert audited() == []
+
+
+def test_a_rehearsal_whose_plan_fails_leaves_nothing(ctl, app, built, monkeypatch):
+    def fail(*_words):
+        raise errors.MigrationError("no answer")
+
+    monkeypatch.setattr(cli, "plan", fail)
+    assert ctl("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--rehearse", "--json")[0] == 5
+    assert [path.name for path in app.releases.iterdir()] == [".packages"]
+
+
+REHEARSE = ("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--rehearse", "--json")
+
+
+@pytest.mark.parametrize("to_the_log", [True, False])
+def test_a_rehearsal_whose_build_fails_leaves_nothing_but_its_log_in_the_message(ctl, app, monkeypatch, to_the_log):
+    def build(app, identity, source, system, **facts):
+        trial = app.releases / identity
+        trial.mkdir()
+        (trial / "build.log").write_text("".join(f"line {number}\n" for number in range(300)))
+        hint = f"all of the log is in {trial}/build.log" if to_the_log else "set project_dir"
+        raise errors.BuildError("it broke", hint=hint, log="line 299" if to_the_log else "")
+
+    monkeypatch.setattr(cli, "build", build)
+    code, answer, _err = ctl(*REHEARSE)
+    assert (code, answer["message"]) == (4, "it broke")
+    lines = answer["log"].splitlines()
+    assert ".rehearsal" not in answer["hint"], "it names a file that is gone"
+    if to_the_log:
+        assert (lines[0], lines[-1]) == ("line 100", "line 299")
+        assert "nothing of the rehearsal was kept" in answer["hint"]
+    else:
+        assert (lines, answer["hint"]) == ([], "set project_dir")
+    assert [path.name for path in app.releases.iterdir()] == [".packages"]
+
+
+def test_a_rehearsal_that_never_began(ctl, app, monkeypatch):
+    fail_build(None, monkeypatch)
+    code, answer, _err = ctl(*REHEARSE)
+    assert (code, answer["code"]) == (4, 4)
+    assert "has 0 MB free" in answer["message"]
+
+
+def test_a_rehearsal_is_no_release(ctl, app, make_release):
+    make_release(app, "v1-1")
+    make_release(app, ".rehearsal")  # one that is under way, or was killed
+    assert [entry["id"] for entry in ctl("shop", "releases", "--json")[1]["releases"]] == ["v1-1"]
+    assert ctl("shop", "activate", ".rehearsal")[0] == 2
+    ctl("shop", "activate", "v1-1")
+    assert ctl("shop", "rollback")[0] == 2
 
 
 def test_a_failed_build_is_built_again(ctl, app, built, make_release):
@@ -273,36 +523,108 @@ def test_a_build_that_fails_is_audited(ctl, monkeypatch):
 # Migrations
 
 
+STEPS = [{"migration": "entries.0001_initial", "operations": ["Create model Entry"], "destructive": []}]
+
+
+def answered(steps):
+    return subprocess.CompletedProcess([], 0, f"noise\ndjangofleet-plan: {json.dumps({'steps': steps})}\n", "")
+
+
+def test_a_plan_is_shown(ctl, app, make_release, system):
+    make_release(app, "v1-1", application="shop.wsgi:application")
+    system.result = answered(STEPS)
+    assert ctl("shop", "plan", "v1-1", "--json")[:2] == (0, {"plan": STEPS})
+    assert "Create model Entry" in ctl("shop", "plan", "v1-1")[1]
+    assert (len(system.managed), audited()) == (2, [])
+
+
 def test_migrations_are_named(ctl, app, make_release, system):
-    make_release(app, "v1-1", live=True)
-    system.result.stdout = "Operations:\n  Applying entries.0001_initial... OK\n  Applying auth.0002_x... OK\n"
-    answer = ctl("shop", "migrate", "v1-1", "--json")[1]
-    assert answer == {"release": "v1-1", "changed": True, "applied": ["entries.0001_initial", "auth.0002_x"]}
-    assert system.managed[0][:2] == ("v1-1", ["manage.py", "migrate", "--noinput", "--no-color"])
-    assert audited()[0]["applied"] == ["entries.0001_initial", "auth.0002_x"]
-    assert "entries.0001_initial" in releases.read(app, "v1-1").log.read_text()
-    system.result.stdout = "  No migrations to apply.\n"
-    assert ctl("shop", "migrate", "v1-1", "--json")[1]["changed"] is False
+    make_release(app, "v1-1", live=True, application="shop.wsgi:application")
+    system.result = answered(STEPS)
+    assert ctl("shop", "migrate", "v1-1", "--json")[1] == {"release": "v1-1", "changed": True, "plan": STEPS}
+    assert system.managed[1][:2] == ("v1-1", ["manage.py", "migrate", "--noinput", "--no-color"])
+    assert audited()[0]["applied"] == ["entries.0001_initial"]
+    system.result = answered([])
+    assert ctl("shop", "migrate", "v1-1", "--json")[1] == {"release": "v1-1", "changed": False, "plan": []}
+
+
+def test_what_destroys_wants_a_word(ctl, app, make_release, system):
+    make_release(app, "v1-1", application="shop.wsgi:application")
+    system.result = answered([STEPS[0] | {"destructive": ["Delete model Entry"]}])
+    code, answer, _err = ctl("shop", "migrate", "v1-1", "--json")
+    assert (code, answer["log"]) == (5, "entries.0001_initial: Delete model Entry")
+    assert len(system.managed) == 1
+    assert ctl("shop", "migrate", "v1-1", "--allow-destructive", "--json")[1]["changed"] is True
 
 
 def test_an_app_without_a_database_is_not_migrated(ctl, app, make_release, system):
     make_release(app, "v1-1", database=False)
-    assert ctl("shop", "migrate", "v1-1", "--json")[1] == {"release": "v1-1", "changed": False, "applied": []}
+    assert ctl("shop", "migrate", "v1-1", "--json")[1] == {"release": "v1-1", "changed": False, "plan": []}
     assert system.managed == []
 
 
 def test_a_migration_that_fails(ctl, app, make_release, system):
     make_release(app, "old", live=True)
-    make_release(app, "new")
-    system.result = subprocess.CompletedProcess([], 1, "line\n" * 40 + "relation exists\n", "")
+    make_release(app, "new", application="shop.wsgi:application")
+    system.result = subprocess.CompletedProcess([], 1, "line\n" * 40 + "no such host\n", "")
     code, answer, _err = ctl("shop", "migrate", "new", "--json")
     assert code == 5
-    assert "a migration of release new failed" in answer["message"]
+    assert "migrations of release new cannot be planned" in answer["message"]
     assert answer["state"] == "release old serves on"
-    assert answer["log"].splitlines()[-1] == "relation exists"
+    assert answer["log"].splitlines()[-1] == "no such host"
     assert len(answer["log"].splitlines()) == 25
     assert releases.live_id(app) == "old"
     assert audited()[0]["ok"] is False
+
+
+# Health, maintenance, room
+
+
+def test_a_check_asks_the_gate_and_the_units(ctl, app, make_release, system):
+    make_release(app, "v1-1")
+    ctl("shop", "activate", "v1-1")
+    assert ctl("shop", "check", "--json")[:2] == (0, {"app": "shop", "release": "v1-1", "healthy": True})
+    assert system.managed[-1][:2] == ("current", ["gate"])
+    system.up.discard("django-shop.socket")
+    code, answer, _err = ctl("shop", "check", "--json")
+    assert (code, answer["log"]) == (6, "django-shop.socket is not active")
+    # Another release than the live one has no units to be up.
+    assert ctl("shop", "check", "v1-1")[0] == 0
+    system.result = subprocess.CompletedProcess([], 1, "/healthz/ answered 500\n", "")
+    code, answer, _err = ctl("shop", "check", "v1-1", "--json")
+    assert (code, answer["log"], answer["state"]) == (6, "/healthz/ answered 500", "release v1-1 is live")
+
+
+def test_maintenance_is_switched(ctl, app):
+    assert ctl("shop", "maintenance", "on", "--message", "Back at <b>9</b>", "--json")[1]["changed"] is True
+    assert "<p>Back at &lt;b&gt;9&lt;/b&gt;</p>" in app.maintenance.read_text()
+    assert app.maintenance.stat().st_mode & 0o777 == 0o644
+    assert ctl("shop", "maintenance", "on", "--json")[1] == {"app": "shop", "maintenance": True, "changed": False}
+    assert ctl("shop", "maintenance", "off", "--json")[1] == {"app": "shop", "maintenance": False, "changed": True}
+    assert not app.maintenance.exists()
+    assert ctl("shop", "maintenance", "off", "--json")[1]["changed"] is False
+    assert [line["action"] for line in audited()] == ["maintenance on", "maintenance off"]
+
+
+def test_room_is_made(ctl, app, make_release):
+    make_release(app, "bad", state="failed")
+    make_release(app, "worse", state="failed")
+    make_release(app, "v1-1", live=True)
+    answer = {"app": "shop", "changed": True, "removed": ["bad"]}
+    assert ctl("shop", "prune", "--json")[1] == answer
+    assert ctl("shop", "prune", "--json")[1] == answer | {"changed": False, "removed": []}
+    assert [(line["action"], line["removed"]) for line in audited()] == [("prune", ["bad"])]
+
+
+@pytest.mark.parametrize("verb", ["activate", "rollback"])
+def test_a_schema_that_is_ahead_wants_a_word(ctl, app, make_release, verb):
+    make_release(app, "v1-1", migrations=["a.0001"])
+    make_release(app, "v2-1", live=True, migrations=["a.0001", "a.0002"])
+    code, _out, err = ctl("shop", verb, "v1-1")
+    assert (code, releases.live_id(app)) == (2, "v2-1")
+    assert "--allow-schema-ahead" in err
+    assert ctl("shop", verb, "v1-1", "--allow-schema-ahead")[0] == 0
+    assert releases.live_id(app) == "v1-1"
 
 
 # Passing on
@@ -319,19 +641,63 @@ def test_manage_passes_words_and_variables_on(ctl, system, monkeypatch):
     assert options["environment"] == {"FROM_HERE": "s3cret", "A": "b=c", "NOT_THERE": ""}
 
 
-def test_logs_are_those_of_this_app_alone(ctl, monkeypatch):
+def test_logs_are_those_of_this_app_alone(ctl, make_app, monkeypatch):
+    files = ["django-shop.service", "django-shop-next.service", "django-shop-mail@.service"]
+    make_app(unit_files=files)
     seen = []
     monkeypatch.setattr(
         cli.subprocess, "run", lambda words, **_options: seen.append(words) or subprocess.CompletedProcess(words, 0)
     )
     assert ctl("shop", "logs", "--lines", "7", "--follow")[0] == 0
     units = [word.removeprefix("--unit=") for word in seen[0] if word.startswith("--unit=")]
-    assert set(units) == {"django-shop.service", "django-shop-next.service"}
+    assert units == ["django-shop.service", "django-shop-next.service", "django-shop-mail@*.service"]
     assert {"--lines=7", "--follow"} <= set(seen[0])
+
+
+@pytest.fixture
+def started(app, make_release, monkeypatch):
+    """`started("exec", ...)`: the words and the environment of the program that takes the place of djangoctl."""
+    make_release(app, "v1-1", live=True, application="x:y")
+    releases.point(app.following, app.releases / "v1-1")
+    swap.adopt(app)
+    seen = []
+    monkeypatch.setattr(launch.os, "execvpe", lambda *words: seen.append(words))
+    monkeypatch.chdir("/")
+
+    def run(*words):
+        with pytest.raises(SystemExit):
+            cli.main(list(words))
+        return seen.pop()[1:]
+
+    return run
+
+
+@pytest.mark.parametrize(("release", "directory"), [("current", "live"), ("next", "."), ("v1-1", ".")])
+def test_what_is_live_starts_with_the_settings_it_went_live_with(started, app, release, directory):
+    """A master that crashes, or a host that boots, must not start with what has not passed a gate."""
+    coming = json.loads((app.config / "app.json").read_text())
+    coming["build"] |= {"packaged": True}
+    (app.config / "app.json").write_text(json.dumps(coming))
+    words, environment = started("shop", "exec", release, "serve")
+    assert environment["DJANGOFLEET_APP"] == str(app.config / directory / "app.json")
+    words, _environment = started("shop", "exec", release, "gate")
+    assert words[2] == str(app.config / directory / "app.json")
+    words, _environment = started("shop", "exec", release, "manage.py", "check")
+    assert words == ["python", *(["manage.py"] if release == "current" else ["-m", "django"]), "check"]
+
+
+def test_settings_that_are_live_and_damaged_are_named(ctl, app, make_release):
+    make_release(app, "v1-1", live=True, application="x:y")
+    swap.adopt(app)
+    (app.live / "app.json").write_text("{")
+    code, _out, err = ctl("shop", "exec", "current", "serve")
+    assert code == 2
+    assert err.startswith(f"djangoctl: {app.live}/app.json is damaged: ")
 
 
 def test_a_process_keeps_the_mask_of_its_unit(app, make_release, monkeypatch):
     make_release(app, "v1-1", live=True, application="x:y")
+    swap.adopt(app)
     seen = []
     monkeypatch.setattr(launch.os, "execvpe", lambda *_words: seen.append(os.umask(0o027)))
     monkeypatch.chdir("/")
@@ -368,6 +734,7 @@ def module():
 
 
 PARAMS = dict.fromkeys(["revision", "version", "tree", "archive", "package", "release"])
+PARAMS |= {"allow_destructive": False, "allow_schema_ahead": False}
 
 
 @pytest.mark.parametrize("version", ["v1", None, "--json", "-x", "a b", "ünï"])
@@ -376,13 +743,43 @@ PARAMS = dict.fromkeys(["revision", "version", "tree", "archive", "package", "re
 def test_the_module_and_the_program_understand_each_other(module, version, source, check):
     params = PARAMS | {"app": "shop", "state": "built", "revision": "-abc", "version": version, source[0]: source[1]}
     options = cli.parser().parse_args(module.words(params, check))
-    assert (options.app, options.command, options.json, options.dry_run) == ("shop", "build", True, check)
+    assert (options.app, options.command, options.json, options.rehearse) == ("shop", "build", True, check)
+    assert options.dry_run is False, "a dry run rehearses nothing"
     assert (options.revision, options.version) == ("-abc", version or "")
     assert str(getattr(options, source[0])) == source[1]
 
 
-@pytest.mark.parametrize(("state", "verb", "dry"), [("migrated", "migrate", False), ("active", "activate", True)])
-def test_the_module_asks_for_a_release(module, state, verb, dry):
-    params = PARAMS | {"app": "shop", "state": state, "release": "v1-1"}
+def test_a_question_without_a_source_is_no_rehearsal(module):
+    params = PARAMS | {"app": "shop", "state": "built", "revision": "abc"}
     options = cli.parser().parse_args(module.words(params, True))
+    assert (options.rehearse, options.tree, options.archive, options.package) == (False, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "check", "verb", "dry"),
+    [
+        ("migrated", False, "migrate", False),
+        ("migrated", True, "plan", False),
+        ("active", False, "activate", False),
+        ("active", True, "activate", True),
+        ("rolled_back", False, "rollback", False),
+        ("rolled_back", True, "rollback", True),
+        ("returned", False, "activate", False),
+        ("returned", True, "activate", True),
+    ],
+)
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_module_asks_for_a_release(module, state, check, verb, dry, allowed):
+    params = PARAMS | {"app": "shop", "state": state, "release": "v1-1"}
+    params |= {"allow_destructive": allowed, "allow_schema_ahead": allowed}
+    options = cli.parser().parse_args(module.words(params, check))
     assert (options.command, options.release, getattr(options, "dry_run", False)) == (verb, "v1-1", dry)
+    assert getattr(options, "allow_destructive", None) == {"migrate": allowed}.get(verb)
+    # What is returned to ran on this schema a moment ago, and is left alone where it is still live.
+    assert getattr(options, "allow_schema_ahead", allowed) == (allowed or state == "returned")
+    assert getattr(options, "unless_live", False) == (state == "returned")
+
+
+def test_the_module_goes_back_to_the_one_before(module):
+    options = cli.parser().parse_args(module.words(PARAMS | {"app": "shop", "state": "rolled_back"}, False))
+    assert (options.command, options.release) == ("rollback", None)

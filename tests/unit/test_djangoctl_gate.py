@@ -196,3 +196,12 @@ def application(environ, start_response):
 """
     assert gate(text=text, health={"contains": "fine"}) == (0, "")
     assert (tmp_path / "closed").exists()
+
+
+def test_a_module_of_the_project_may_be_named_as_one_of_ours(gate, tmp_path, monkeypatch):
+    """djangoctl has a `release` beside gate.py. The project's lies where its packages are: last on the way."""
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages/release.py").write_text("OF_THE_PROJECT = b'the project has it'\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
+    body = "from release import OF_THE_PROJECT as body"
+    assert gate(body, {"contains": "the project has it"}) == (0, "")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+import djangoctl.app
 import pytest
-from djangoctl import launch
+from djangoctl import launch, swap
 from djangoctl.detect import detect
 from djangoctl.errors import ConfigError
 
@@ -36,6 +37,18 @@ def test_a_process_sees_its_own_release(environment):
     assert found["PATH"] == f"{path}/venv/bin:/usr/bin"
     assert found["DJANGO_SETTINGS_MODULE"] == "shop.settings"
     assert found["DJANGOFLEET_APP"] == str(environment.app.config / "app.json")
+
+
+def test_a_process_of_what_is_live_sees_the_settings_that_are(make_app, make_release):
+    app = make_app()
+    swap.adopt(app)
+    (app.config / "app.json").write_text((app.config / "app.json").read_text().replace('"shop"', '"other"'))
+    live, coming = djangoctl.app.load("shop", live=True), djangoctl.app.load("shop")
+    assert (live["name"], coming["name"]) == ("shop", "other")
+    release = make_release(app, "v1-1")
+    seen = [launch.environment(one, release.path, RECORD, {})["DJANGOFLEET_APP"] for one in (live, coming)]
+    assert seen == [str(app.config / "live/app.json"), str(app.config / "app.json")]
+    assert live.config == coming.config, "the secret and the files lie there"
 
 
 @pytest.mark.parametrize("name", ["STATIC_ROOT", "DJANGO_SETTINGS_MODULE"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import json
 import os
@@ -88,6 +89,47 @@ def test_a_lock_that_is_held_but_not_signed_yet(make_app, holder):
 def test_apps_do_not_wait_for_each_other(make_app, holder):
     with lock.held(make_app("blog"), "build"):
         assert (lock.RUN / "blog.lock").exists()
+
+
+def test_who_has_it_is_told_and_it_stays_theirs(make_app, holder):
+    found = lock.holder(make_app())
+    assert re.fullmatch(MOMENT, found.pop("since"))
+    assert found == {"actor": "ada by ansible", "action": "build v1-1", "pid": holder.pid}
+    with pytest.raises(LockedError), lock.held(make_app(), "activate v2-1"):
+        pytest.fail("two had the lock")
+
+
+def test_a_lock_that_nobody_has(make_app, holder):
+    app = make_app()
+    assert lock.holder(make_app("blog")) is None
+    assert not (lock.RUN / "blog.lock").exists()
+    holder.kill()
+    holder.wait()
+    assert "build v1-1" in (lock.RUN / "shop.lock").read_text(), "what a killed one leaves is no sign of life"
+    assert lock.holder(app) is None
+    with lock.held(app, "build"):
+        assert lock.holder(app)["pid"] == os.getpid()
+    assert lock.holder(app) is None
+
+
+def test_whoever_asks_who_has_it_keeps_nobody_out(make_app, monkeypatch):
+    """To ask takes a share in the lock for a moment: a deploy that begins in that moment has to get through."""
+    app = make_app()
+    with lock.held(app, "build"):
+        pass
+    waited = []
+    with open(lock.RUN / "shop.lock") as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+
+        def sleep(seconds):
+            waited.append(seconds)
+            if len(waited) == 2:
+                asking.close()
+
+        monkeypatch.setattr(lock.time, "sleep", sleep)
+        with lock.held(app, "activate v2-1"):
+            assert lock.holder(app)["action"] == "activate v2-1"
+    assert len(waited) == 2
 
 
 @pytest.mark.usefixtures("actor")

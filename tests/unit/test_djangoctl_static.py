@@ -52,12 +52,46 @@ def test_a_plain_name_belongs_to_the_release_published_last(app, make_release, p
         assert published() == {name: content}
 
 
-def test_a_plain_name_of_the_same_length_is_told_by_its_time(app, make_release, published):
+def test_files_of_the_same_length_and_date_are_told_by_what_they_hold(app, make_release, published):
     one, two = make_release(app, "one", {"a.css": "one"}), make_release(app, "two", {"a.css": "two"})
-    os.utime(two.path / "static/a.css", (1, 1))
+    for release in (one, two):
+        os.utime(release.path / "static/a.css", (1, 1))
+    for release, content in [(one, "one"), (two, "two"), (one, "one"), (two, "two")]:
+        assert [publish(app, release), publish(app, release)] == [1, 0]
+        assert published() == {"a.css": content}
+
+
+def test_a_file_that_only_got_another_date_stays_as_it_is(app, make_release):
+    """Browsers ask by it: one that has the file need not fetch it again."""
+    one, two = make_release(app, "one", {"a.css": "same"}), make_release(app, "two", {"a.css": "same"})
+    os.utime(one.path / "static/a.css", (1, 1))
     publish(app, one)
-    assert publish(app, two) == 1
-    assert published() == {"a.css": "two"}
+    assert publish(app, two) == 0
+    assert (app.static / "a.css").stat().st_mtime == 1
+
+
+FILE, DIRECTORY = {"docs": "a file"}, {"docs/deep/a.css": "in it", HASHED.replace("css/", "docs/"): "hashed"}
+
+
+@pytest.mark.parametrize(("before", "after"), [(FILE, DIRECTORY), (DIRECTORY, FILE)])
+def test_a_file_and_a_directory_of_one_name(app, make_release, published, before, after):
+    """The release published last has it its way, and a rollback turns it back; until the gate nothing goes."""
+    one, two = make_release(app, "one", {"x": "1", **before}), make_release(app, "two", {"y": "2", **after})
+    publish(app, one)
+    assert publish(app, two, replace=False) == 1
+    assert published() == {"x": "1", "y": "2", **before}
+    assert publish(app, two) == len(after)
+    assert published() == {"x": "1", "y": "2", **after}
+    assert publish(app, two) == 0
+    assert publish(app, one) == len(before)
+    assert published() == {"x": "1", "y": "2", **before}
+
+
+@pytest.mark.parametrize("name", ["a.0123456789ab.css", "a.css"])
+def test_a_directory_named_as_a_file(app, make_release, published, name):
+    publish(app, make_release(app, "one", {f"{name}/in it": "1"}))
+    assert publish(app, make_release(app, "two", {name: "2"})) == 1
+    assert published() == {name: "2"}
 
 
 def test_until_the_gate_is_passed_nothing_is_replaced(app, make_release, published):
@@ -198,6 +232,29 @@ def test_a_failing_brotli_fails_the_build(compress, tmp_path, monkeypatch):
     monkeypatch.setattr(build.shutil, "which", lambda _name: "/bin/false")
     with pytest.raises(subprocess.CalledProcessError):
         compress({"a.css": TEXT})
+
+
+@pytest.mark.parametrize("ending", [".gz", ".br"])
+def test_what_was_compressed_of_a_file_goes_with_it(app, make_release, published, ending):
+    """Nginx prefers it, and would answer with the release before."""
+    one = make_release(
+        app, "one", {"a.css": "one", f"a.css{ending}": "one, packed", "b.css": "b", f"b.css{ending}": "b"}
+    )
+    two = make_release(app, "two", {"a.css": "two", "b.css": "b"})
+    publish(app, one)
+    publish(app, two, replace=False)
+    assert published()[f"a.css{ending}"] == "one, packed", "the release before is still live"
+    publish(app, two)
+    assert published() == {"a.css": "two", "b.css": "b", f"b.css{ending}": "b"}, "what is the same is still right"
+    publish(app, one)
+    assert published()[f"a.css{ending}"] == "one, packed"
+
+
+@pytest.mark.parametrize("ending", [".gz", ".br"])
+def test_what_is_compressed_anew_takes_the_place_of_the_old(app, make_release, published, ending):
+    for name in ("one", "two"):
+        publish(app, make_release(app, name, {"a.css": name, f"a.css{ending}": f"{name}, packed"}))
+        assert published() == {"a.css": name, f"a.css{ending}": f"{name}, packed"}
 
 
 @pytest.mark.usefixtures("without_brotli")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 
 import pytest
 from djangoctl import release as releases
 from djangoctl import swap
-from djangoctl.errors import ActivationError, ConfigError, GateError
+from djangoctl.errors import ActivationError, ConfigError, GateError, HookError
 
 NEXT, SERVICE, SOCKET = "django-shop-next.service", "django-shop.service", "django-shop.socket"
 
@@ -19,6 +20,8 @@ class FakeSystemd:
 
     def __init__(self, app):
         self.app, self.up, self.on, self.calls, self.failing = app, set(), set(), [], {}
+        self.managed, self.mute, self.broken, self.falling = [], set(), set(), {}
+        self.environments = []  # what the live environment was when each unit was started
 
     def control(self, *words):
         verb, units = words[0], [word for word in words[1:] if not word.startswith("-")]
@@ -30,6 +33,11 @@ class FakeSystemd:
                 sorted(path.name for path in self.app.static.iterdir()),
             )
         )
+        if verb in ("start", "restart"):
+            env = self.app.live / "env"
+            self.environments.append((units[-1], env.read_text() if env.exists() else None))
+        if SERVICE in units and verb in ("stop", "restart"):
+            shutil.rmtree(swap.RUN / "django-shop", ignore_errors=True)  # as systemd does with a RuntimeDirectory=
         left = self.failing.get((verb, units[-1] if units else ""), 0)
         if left:
             self.failing[verb, units[-1]] = left - 1
@@ -38,14 +46,28 @@ class FakeSystemd:
             return subprocess.CompletedProcess(words, 1, "", "Job failed. See journalctl.\n")
         if verb in ("start", "restart"):
             self.up |= set(units)
+            if SERVICE in units and releases.live_id(self.app) not in self.mute:
+                (swap.RUN / "django-shop").mkdir(parents=True)
+                (swap.RUN / "django-shop/worker-7").touch()
         elif verb == "stop":
             self.up -= set(units)
         elif verb == "enable":
             self.on |= set(units)
         return subprocess.CompletedProcess(words, 0, "", "")
 
+    def manage(self, app, release, words, **options):
+        """A hook, noted among the calls so that its place in the order is seen."""
+        self.managed.append((release, words, options))
+        self.calls.append((f"hook {' '.join(words)}", releases.live_id(app), None, []))
+        failed = " ".join(words) in self.broken
+        return subprocess.CompletedProcess(words, 3 if failed else 0, "said\n" if failed else "", None)
+
     def active(self, unit):
         return unit in self.up
+
+    def steady(self, unit):
+        """`falling` names the releases in which a unit does not stay up."""
+        return unit in self.up and releases.live_id(self.app) not in self.falling.get(unit, ())
 
     def enabled(self, unit):
         return unit in self.on
@@ -167,7 +189,7 @@ def test_a_service_that_does_not_restart_gets_the_old_release_back(app, make_rel
     assert live_json(app) == before
     assert system.up == {SOCKET, SERVICE}
     assert (caught.value.code, caught.value.state) == (7, "release old was put back")
-    assert caught.value.log == f"the last 25 lines of {SERVICE}"
+    assert caught.value.log == f"Job failed. See journalctl.\nthe last 25 lines of {SERVICE}"
 
 
 def test_a_service_that_starts_with_neither_is_told_so(app, make_release, system, old):
@@ -175,7 +197,7 @@ def test_a_service_that_starts_with_neither_is_told_so(app, make_release, system
     with pytest.raises(ActivationError) as caught:
         swap.activate(app, make_release(app, "new"), system)
     assert releases.live_id(app) == "old"
-    assert caught.value.state == "nothing serves: release old did not start either"
+    assert caught.value.state == "release old was put back, but did not start either: nothing serves"
 
 
 def test_a_first_release_whose_service_does_not_start(app, make_release, system):
@@ -289,3 +311,368 @@ def test_going_back_skips_what_is_gone_or_spoilt(app, make_release, system, old)
     (app.releases / "gone").rename(app.root / "elsewhere")
     (app.releases / "spoilt/release.json").write_text("{")
     assert swap.previous(app).id == "old"
+
+
+# A schema that is ahead
+
+
+def test_a_release_that_does_not_know_the_schema_is_refused(app, make_release, system, old):
+    swap.activate(app, make_release(app, "new", migrations=["a.0001", "a.0002"]), system)
+    system.calls.clear()
+    target = make_release(app, "older", migrations=["a.0001"])
+    with pytest.raises(ConfigError, match=r"ahead of release older: it does not know a\.0002\n") as caught:
+        swap.activate(app, target, system)
+    assert caught.value.state == "nothing was changed: release new serves on"
+    assert (system.asked, releases.live_id(app)) == ([], "new")
+    assert swap.activate(app, target, system, allow_schema_ahead=True) is True
+    assert releases.live_id(app) == "older"
+
+
+LIVE = {"migrations": ["a.0001", "a.0002", "b.0001"], "leaves": ["a.0002", "b.0001"]}
+
+
+@pytest.mark.parametrize(
+    ("live", "target", "unknown"),
+    [
+        (LIVE, {"migrations": ["a.0001", "a.0002", "b.0001"]}, ""),
+        (LIVE, {"migrations": ["a.0001", "b.0001"]}, "a.0002"),
+        ({**LIVE, "database": False}, {"migrations": ["a.0001", "b.0001"]}, ""),
+        (LIVE, {"migrations": ["a.0001", "b.0001"], "database": False}, ""),
+        # Squashed migrations go once every database has them.
+        (
+            {"migrations": ["a.0001", "a.0002", "a.0001_squashed", "a.0003"], "leaves": ["a.0003"]},
+            {"migrations": ["a.0001_squashed", "a.0003"]},
+            "",
+        ),
+        # A whole app goes.
+        (LIVE, {"migrations": ["a.0001", "a.0002"]}, ""),
+        (LIVE, {}, ""),
+        # A release of which the last ones were not recorded yet.
+        ({"migrations": ["a.0001", "a.0002"]}, {"migrations": ["a.0002"]}, "a.0001"),
+    ],
+)
+def test_what_of_the_schema_a_release_has_to_know(app, make_release, system, old, live, target, unknown):
+    swap.activate(app, make_release(app, "new", **live), system)
+    target = make_release(app, "target", **target)
+    if unknown:
+        with pytest.raises(ConfigError, match=rf"it does not know {unknown}\n"):
+            swap.activate(app, target, system)
+    else:
+        assert swap.activate(app, target, system)
+
+
+def migrated(app, *leaves):
+    releases.write_json(app.root / "schema.json", {"release": "new", "leaves": list(leaves)})
+
+
+def test_a_migration_for_a_release_that_did_not_go_live_counts(app, make_release, system, old):
+    one, two = (make_release(app, name, migrations=["a.0001"], leaves=["a.0001"]) for name in ("one", "two"))
+    swap.activate(app, one, system)
+    migrated(app, "a.0002", "gone.0001")
+    with pytest.raises(ConfigError, match=r"ahead of release two: it does not know a\.0002\n") as caught:
+        swap.activate(app, two, system)
+    assert caught.value.state == "nothing was changed: release one serves on"
+    assert swap.activate(app, two, system, allow_schema_ahead=True)
+
+
+def test_what_serves_may_get_another_environment_whatever_the_schema_is(app, make_release, system, old):
+    swap.activate(app, make_release(app, "one", migrations=["a.0001"], leaves=["a.0001"]), system)
+    migrated(app, "a.0002")
+    pend_configuration(app, system)
+    assert swap.activate(app, releases.read(app, "one"), system) is True
+
+
+def test_a_first_release_that_does_not_know_the_schema(app, make_release, system):
+    migrated(app, "a.0002")
+    with pytest.raises(ConfigError, match=r"does not know a\.0002") as caught:
+        swap.activate(app, make_release(app, "one", migrations=["a.0001"]), system)
+    assert caught.value.state == "nothing was live before"
+
+
+def test_a_release_with_more_migrations_is_welcome(app, make_release, system, old):
+    swap.activate(app, make_release(app, "new", migrations=["a.0001"]), system)
+    assert swap.activate(app, make_release(app, "newer", migrations=["a.0001", "a.0002"]), system)
+
+
+# Hooks
+
+
+HOOKS = {"before_migrate": ["no 1"], "after_migrate": ["no 2"], "before_activate": ["b 1", "b 2"]}
+HOOKS |= {"after_activate": ["a 1"]}
+
+
+@pytest.fixture
+def hooked(make_app, old):
+    return make_app(hooks=HOOKS)
+
+
+def test_hooks_come_around_the_swap(hooked, make_release, system):
+    swap.activate(hooked, make_release(hooked, "new"), system)
+    moments = {call[0]: call[1] for call in system.calls}
+    assert [word for word in system.asked if word.startswith(("hook", "start", "restart"))] == [
+        "hook b 1",
+        "hook b 2",
+        f"start {NEXT}",
+        f"restart {SERVICE}",
+        "hook a 1",
+    ]
+    assert (moments["hook b 2"], moments["hook a 1"]) == ("old", "new")
+    assert {release for release, _words, _options in system.managed} == {"new"}
+
+
+def test_a_hook_before_that_fails_stops_the_swap(hooked, make_release, system):
+    system.broken.add("b 1")
+    with pytest.raises(HookError) as caught:
+        swap.activate(hooked, make_release(hooked, "new", {"b.css": "new"}), system)
+    assert caught.value.state == "release old is live"
+    assert (releases.live_id(hooked), live_json(hooked)["release"]) == ("old", "old")
+    assert not [call for call in system.asked if call.startswith(("start", "restart", "hook b 2"))]
+    assert not (hooked.static / "b.css").exists()
+
+
+def test_a_hook_afterwards_that_fails_takes_nothing_back(hooked, make_release, system):
+    system.broken.add("a 1")
+    with pytest.raises(HookError) as caught:
+        swap.activate(hooked, make_release(hooked, "new"), system)
+    assert caught.value.state == "release new is live"
+    assert (releases.live_id(hooked), live_json(hooked)["release"]) == ("new", "new")
+    assert NEXT not in system.up
+
+
+# The first worker
+
+
+@pytest.fixture
+def hasty(make_app, old):
+    return make_app(start_timeout=0.2)
+
+
+def test_a_service_without_a_worker_gets_the_old_release_back(hasty, make_release, system):
+    system.mute.add("new")
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(hasty, make_release(hasty, "new", {"b.css": "new"}), system)
+    assert (releases.live_id(hasty), live_json(hasty)["release"]) == ("old", "old")
+    assert (caught.value.code, caught.value.state) == (7, "release old was put back")
+    assert f"no worker of {SERVICE} was ready within 0.2 s" in caught.value.log
+    # The stand-in covers all of it: it goes when the old release is up again.
+    assert system.asked[-3:] == [f"restart {SERVICE}", f"restart {SERVICE}", f"stop {NEXT}"]
+
+
+def test_no_worker_with_either_is_told_so(hasty, make_release, system):
+    """Its master may be up: without a worker nobody is answered."""
+    system.mute |= {"new", "old"}
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(hasty, make_release(hasty, "new"), system)
+    assert (releases.live_id(hasty), SERVICE in system.up) == ("old", True)
+    assert caught.value.state == "release old was put back, but did not start either: nothing serves"
+
+
+def test_the_stand_in_stays_until_there_is_a_worker(app, make_release, system, old, monkeypatch):
+    waited = []
+
+    def sleep(_seconds):
+        waited.append(NEXT in system.up)
+        if len(waited) == 3:
+            (swap.RUN / "django-shop").mkdir(parents=True)
+            (swap.RUN / "django-shop/worker-8").touch()
+
+    system.mute.add("new")
+    monkeypatch.setattr(swap.time, "sleep", sleep)
+    assert swap.activate(app, make_release(app, "new"), system)
+    assert waited == [True, True, True]
+    assert NEXT not in system.up
+
+
+# What goes with it
+
+
+def test_processes_move_after_the_service_and_are_noted(make_app, make_release, system, old):
+    app = make_app(processes=["django-shop-mail.service"], timers=["django-shop-tidy.timer"])
+    assert swap.pending(app, "old", system)
+    swap.activate(app, make_release(app, "new"), system)
+    assert system.asked[-4:] == [
+        f"restart {SERVICE}",
+        "restart django-shop-mail.service",
+        "restart django-shop-tidy.timer",
+        f"stop {NEXT}",
+    ]
+    assert live_json(app)["units"] == ["django-shop-mail.service", "django-shop-tidy.timer"]
+    system.up.discard("django-shop-mail.service")
+    assert swap.status(app, system)["idle_units"] == ["django-shop-mail.service"]
+    assert swap.pending(app, "new", system)
+
+
+def test_a_process_that_does_not_start_takes_the_release_back(make_app, make_release, system, old):
+    app = make_app(processes=["django-shop-mail.service"])
+    system.failing["restart", "django-shop-mail.service"] = 1
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(app, make_release(app, "new"), system)
+    assert (releases.live_id(app), caught.value.state) == ("old", "release old was put back")
+
+
+def test_a_process_that_does_not_stay_up_takes_the_release_back(make_app, make_release, system, old):
+    app = make_app(processes=["django-shop-mail.service"])
+    system.falling["django-shop-mail.service"] = ["new"]
+    before = live_json(app)
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(app, make_release(app, "new"), system)
+    assert (releases.live_id(app), live_json(app)) == ("old", before)
+    assert (caught.value.code, caught.value.state) == (7, "release old was put back")
+    assert caught.value.log.startswith("django-shop-mail.service did not stay up\n")
+    # The stand-in serves until it is known that they stay up.
+    moved = [f"restart {SERVICE}", "restart django-shop-mail.service"]
+    assert system.asked[-5:] == [*moved, *moved, f"stop {NEXT}"]
+
+
+def test_a_process_that_stays_up_in_neither_does_not_mean_that_nothing_serves(make_app, make_release, system, old):
+    app = make_app(processes=["django-shop-mail.service"])
+    system.falling["django-shop-mail.service"] = ["new", "old"]
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(app, make_release(app, "new"), system)
+    assert SERVICE in system.up
+    assert caught.value.state == "release old was put back, but not all of its processes run"
+
+
+# The configuration that is live
+
+
+def configure(app, text, **settings):
+    """What the role does: it writes what is to come, whatever is live."""
+    (app.config / "env").write_text(text)
+    content = json.loads((app.config / "app.json").read_text()) | settings
+    (app.config / "app.json").write_text(json.dumps(content))
+
+
+def live_configuration(app):
+    return (app.live / "env").read_text(), json.loads((app.live / "app.json").read_text())["keep_releases"]
+
+
+def test_what_the_role_writes_goes_live_with_the_release_that_passed_its_gate(app, make_release, system, old):
+    configure(app, "A=1\n", keep_releases=7)
+    assert live_configuration(app) == ("", app["keep_releases"])
+    system.environments.clear()
+    swap.activate(app, make_release(app, "new"), system)
+    assert system.environments == [(NEXT, ""), (SERVICE, "A=1\n")]
+    assert live_configuration(app) == ("A=1\n", 7)
+    configure(app, "A=2\n")
+    assert live_configuration(app) == ("A=1\n", 7), "it is no copy"
+
+
+def test_what_a_release_that_fails_its_gate_came_with_does_not_go_live(app, make_release, system, old):
+    configure(app, "A=1\n", keep_releases=7)
+    system.failing["start", NEXT] = 1
+    with pytest.raises(GateError):
+        swap.activate(app, make_release(app, "new"), system)
+    assert live_configuration(app) == ("", app["keep_releases"])
+
+
+def test_a_release_that_does_not_start_takes_its_configuration_with_it(app, make_release, system, old):
+    configure(app, "A=1\n", keep_releases=7)
+    system.failing["restart", SERVICE] = 1
+    system.environments.clear()
+    with pytest.raises(ActivationError):
+        swap.activate(app, make_release(app, "new"), system)
+    assert system.environments == [(NEXT, ""), (SERVICE, "A=1\n"), (SERVICE, "")]
+    assert live_configuration(app) == ("", app["keep_releases"])
+    assert swap.pending(app, "old", system), "what the inventory says is still to come"
+
+
+def test_the_configuration_of_a_first_release_that_does_not_start_stays(app, make_release, system):
+    """There is nothing to go back to; its service has to be able to read what it is started with."""
+    configure(app, "A=1\n")
+    system.failing["restart", SERVICE] = 1
+    with pytest.raises(ActivationError):
+        swap.activate(app, make_release(app, "one"), system)
+    assert live_configuration(app)[0] == "A=1\n"
+
+
+def copies(app):
+    return {path.name for path in app.config.glob(".live-*")}
+
+
+def test_the_first_configuration_has_none_before_it(app):
+    assert swap.adopt(app) is None
+    assert copies(app) == {os.readlink(app.live)}, "the link is to hold wherever the directory is looked at from"
+
+
+def test_a_configuration_that_is_put_back_is_still_there(app):
+    swap.adopt(app)
+    first = app.live.resolve()
+    configure(app, "A=1\n")
+    assert swap.adopt(app) == first
+    assert (first / "env").read_text() == ""
+    assert copies(app) == {first.name, app.live.resolve().name}
+    second = app.live.resolve()
+    configure(app, "A=2\n")
+    assert swap.adopt(app) == second
+    assert copies(app) == {second.name, app.live.resolve().name}, "older ones pile up, secrets and all"
+
+
+def test_the_same_configuration_is_one_copy(app):
+    swap.adopt(app)
+    before = app.live.resolve()
+    assert swap.adopt(app) == before
+    assert (app.live.resolve(), copies(app)) == (before, {before.name})
+
+
+def test_a_file_that_is_live_is_never_half_there(app, monkeypatch):
+    """A timer may start at any moment, also while a release with the same configuration goes live."""
+    configure(app, "A=1\n")
+    swap.adopt(app)
+
+    def full(source, target, **_options):
+        open(target, "w").close()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(swap.shutil, "copy2", full)
+    with pytest.raises(OSError, match="No space left"):
+        swap.adopt(app)
+    assert live_configuration(app) == ("A=1\n", app["keep_releases"])
+
+
+@pytest.mark.parametrize("name", ["env", "app.json"])
+def test_either_file_makes_another(app, name):
+    swap.adopt(app)
+    before = app.live.resolve()
+    (app.config / name).write_text((app.config / name).read_text() + "\n")
+    swap.adopt(app)
+    assert app.live.resolve() != before
+
+
+def test_one_that_was_cut_short_is_made_whole(app):
+    swap.adopt(app)
+    (app.live / "env").unlink()
+    (app.live / "app.json").write_text("{")
+    swap.adopt(app)
+    assert live_configuration(app) == ("", app["keep_releases"])
+
+
+def test_the_copies_are_for_those_who_may_read_the_originals(app, monkeypatch):
+    """The app's user reads app.json and enters the directory; the environment is for root alone."""
+    (app.config / "env").chmod(0o600)
+    (app.config / "app.json").chmod(0o640)
+    owned = {}
+    monkeypatch.setattr(swap.os, "chown", lambda path, *ids: owned.__setitem__(path.stat().st_ino, ids))
+    stat = type(app.config).stat
+    owners = {app.config: (0, 901), app.config / "app.json": (0, 902), app.config / "env": (903, 904)}
+
+    def owned_by_others(path, **options):
+        found = stat(path, **options)
+        if path not in owners:
+            return found
+        return os.stat_result([*found[:4], *owners[path], *found[6:]])
+
+    monkeypatch.setattr(type(app.config), "stat", owned_by_others)
+    swap.adopt(app)
+    live = app.live.resolve()
+    paths = {live: (0, 901), live / "app.json": (0, 902), live / "env": (903, 904)}
+    assert owned == {stat(path).st_ino: ids for path, ids in paths.items()}
+    modes = {path.name: stat(path).st_mode & 0o777 for path in (live / "app.json", live / "env")}
+    assert (stat(live).st_mode & 0o777, modes) == (0o750, {"app.json": 0o640, "env": 0o600})
+
+
+def test_old_releases_go_with_a_swap(make_app, make_release, system, old):
+    app = make_app(keep_releases=2)
+    for identity in ("second", "third"):
+        swap.activate(app, make_release(app, identity), system)
+    assert {release.id for release in releases.all_of(app)} == {"second", "third"}

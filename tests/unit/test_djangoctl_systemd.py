@@ -87,6 +87,14 @@ def test_management_runs_as_the_service_does(calls, make_app):
     assert words[words.index("--") + 1 :] == [systemd.ENTRY, "shop", "exec", "v1-1", "manage.py", "migrate"]
 
 
+@pytest.mark.parametrize(("release", "env"), [("current", "live/env"), ("v1-1", "env"), ("next", "env")])
+def test_what_is_live_runs_with_the_environment_it_went_live_with(calls, make_app, release, env):
+    app = make_app()
+    systemd.Systemd().manage(app, release, ["manage.py", "shell"])
+    files = [word.rpartition("=")[2] for word in calls[0][0] if word.startswith("--property=EnvironmentFile=")]
+    assert files[:2] == [f"-{app.secret}", f"{app.config}/{env}"]
+
+
 def test_management_in_another_sandbox(calls, make_app):
     systemd.Systemd().manage(make_app(sandbox=["ProtectHome=yes"]), "v1-1", ["x"], sandbox=["ProtectSystem=strict"])
     words = calls[0][0]
@@ -101,6 +109,29 @@ def test_the_journal_of_a_unit(calls):
     assert "--unit=django-shop.service" in words
     assert "--lines=7" in words
     assert "'--since=2026-01-01 00:00:00'" in words
+
+
+@pytest.mark.parametrize(
+    ("shown", "steady"),
+    [
+        ("NRestarts=0\nActiveState=active\n", True),
+        ("NRestarts=1\nActiveState=active\n", False),  # up, for the second time
+        ("NRestarts=10\nActiveState=active\n", False),
+        ("NRestarts=0\nActiveState=activating\n", False),  # waits to be started again
+        ("NRestarts=0\nActiveState=inactive\n", False),
+        ("NRestarts=0\nActiveState=failed\n", False),
+        ("", False),
+    ],
+)
+def test_steady_is_what_was_started_once(monkeypatch, shown, steady):
+    def run(words, **_options):
+        assert words[:2] == ["systemctl", "show"]
+        assert words[-1] == "x@1.service"
+        assert set(words[2].removeprefix("--property=").split(",")) == {"ActiveState", "NRestarts"}
+        return subprocess.CompletedProcess(words, 0, shown, "")
+
+    monkeypatch.setattr(systemd.subprocess, "run", run)
+    assert systemd.Systemd().steady("x@1.service") is steady
 
 
 @pytest.mark.parametrize(("question", "word"), [("active", "is-active"), ("enabled", "is-enabled")])

@@ -23,3 +23,9 @@ def pre_fork(server, worker):
     from django.db import connections
 
     connections.close_all()
+
+
+def post_worker_init(worker):
+    """Say that there is a worker: djangoctl waits for the first one before it takes the stand-in away."""
+    if directory := os.environ.get("RUNTIME_DIRECTORY"):
+        open(os.path.join(directory, f"worker-{worker.pid}"), "w").close()

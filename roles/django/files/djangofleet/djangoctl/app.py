@@ -19,11 +19,13 @@ class App:
 
     :param config: its directory below /etc/djangofleet.
     :param settings: the content of app.json; the role's template is the one place that lists its keys.
+    :param is_live: whether these are the settings of what is live, not of what comes next.
     """
 
     name: str
     config: Path
     settings: dict
+    is_live: bool = False
 
     def __getitem__(self, key: str):
         return self.settings[key]
@@ -62,6 +64,25 @@ class App:
         return self.root / "static"
 
     @property
+    def maintenance(self) -> Path:
+        """While this file is there, Nginx shows visitors its text instead of the site."""
+        return self.static / ".maintenance.html"
+
+    @property
+    def live(self) -> Path:
+        """The link to copies of `env` and `app.json` as the live release was started with.
+
+        What the role writes is for what comes next. Until that has passed its gate, whatever starts again, be it a
+        master that crashed or the whole host, starts with these.
+        """
+        return self.config / "live"
+
+    @property
+    def settings_file(self) -> Path:
+        """The app.json that these settings come from."""
+        return (self.live if self.is_live else self.config) / "app.json"
+
+    @property
     def secret(self) -> Path:
         """The generated SECRET_KEY, as an environment file."""
         return self.config / "secret"
@@ -72,8 +93,8 @@ class App:
 
     @property
     def units(self) -> list[Path]:
-        """The unit files whose change reaches users only through a swap."""
-        return [Path("/etc/systemd/system") / f"{self.unit}{end}" for end in (".socket", ".service", "-next.service")]
+        """The unit files that a process of the app is started with."""
+        return sorted(Path("/etc/systemd/system") / name for name in self.settings["unit_files"])
 
     def fingerprint(self) -> str:
         """A digest of all that a running service was started with, apart from its release."""
@@ -83,22 +104,27 @@ class App:
         return digest.hexdigest()
 
 
-def load(name: str) -> App:
+def load(name: str, *, live: bool = False) -> App:
     """The app of that name.
 
+    :param live: with the settings of what is live, not of what comes next.
     :raises ConfigError: there is none, or its configuration cannot be read.
     """
     config = CONFIG_ROOT / name
+    path = config / "live" / "app.json" if live else config / "app.json"
     try:
-        settings = json.loads((config / "app.json").read_text())
+        settings = json.loads(path.read_text())
     except FileNotFoundError:
+        if (config / "app.json").exists():
+            hint = f"djangoctl {name} releases lists them"
+            raise ConfigError(f"{name} has no release 'current'", hint=hint) from None
         known = ", ".join(names()) or "none"
         raise ConfigError(f"there is no app '{name}' on this host", hint=f"known here: {known}") from None
     except PermissionError:
-        raise ConfigError(f"{config}/app.json cannot be read", hint="run djangoctl as root") from None
+        raise ConfigError(f"{path} cannot be read", hint="run djangoctl as root") from None
     except ValueError as error:
-        raise ConfigError(f"{config}/app.json is damaged: {error}", hint="run the play that wrote it again") from None
-    return App(name, config, settings)
+        raise ConfigError(f"{path} is damaged: {error}", hint="run the play that wrote it again") from None
+    return App(name, config, settings, live)
 
 
 def names() -> list[str]:

@@ -145,6 +145,8 @@ class _Build:
             django=facts["django"],
             static_url=facts["static_url"],
             database=facts["database"],
+            migrations=facts["migrations"],
+            leaves=facts["leaves"],
             warnings=facts["warnings"],
         )
 

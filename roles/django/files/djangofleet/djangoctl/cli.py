@@ -1,27 +1,47 @@
 """The command line: reads words, calls one function, prints a result.
 
 Exit codes: 0 done · 1 unexpected failure · 2 bad usage or input · 3 locked by somebody else · 4 the build failed ·
-5 a migration failed · 6 the gate said no · 7 activation failed and was undone. After 3 to 6 nothing live has changed.
+5 a migration failed or was refused · 6 the gate said no, or the app is not healthy · 7 activation failed, and what
+served before was put back if it could be · 8 a hook failed. After 2 to 6 no other release is live than before. After
+7 and 8 the message says what serves. `manage` and `logs` end with the code of the command that they run.
 """
 
 from __future__ import annotations
 
 import argparse
+import html
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import launch, swap
 from . import release as releases
 from .app import App, load, names
 from .build import Source, build
-from .errors import ConfigError, CtlError
-from .lock import audit, held
-from .migrate import migrate
+from .errors import BuildError, ConfigError, CtlError, UnhealthyError
+from .lock import audit, held, holder
+from .migrate import migrate, plan
+from .prune import prune
 from .systemd import Systemd
+
+REHEARSAL = ".rehearsal"
+REHEARSAL_LINES = 200
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Maintenance</title>
+<style>body{{font:1.2rem/1.5 system-ui;max-width:36rem;margin:20vh auto;padding:0 1rem;color:#333}}</style>
+<h1>Maintenance</h1>
+<p>{message}</p>
+</html>
+"""
+
+
+def maintenance_page(message: str) -> str:
+    return PAGE.format(message=html.escape(message))
 
 
 def do_list(options: argparse.Namespace) -> dict:
@@ -30,7 +50,7 @@ def do_list(options: argparse.Namespace) -> dict:
 
 
 def do_status(app: App, options: argparse.Namespace) -> dict:
-    return swap.status(app, Systemd())
+    return {**swap.status(app, Systemd()), "lock": holder(app)}
 
 
 def do_releases(app: App, options: argparse.Namespace) -> dict:
@@ -54,56 +74,130 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
         "before": releases.live_id(app),
         "changed": there.state != releases.GOOD,
         "pending": there.state != releases.GOOD or swap.pending(app, identity, system),
+        "plan": [],
     }
     source = Source(tree=options.tree, archive=options.archive, package=options.package)
-    if result["changed"] and not options.dry_run and (options.tree or options.archive or options.package):
-        with held(app, f"build {identity}"):
+    if result["changed"] and not options.dry_run and source != Source():
+        if options.rehearse:
+            return {**result, **_rehearse(app, source, system)}
+        with recorded(app, "build", identity):
             try:
                 there = build(app, identity, source, system, version=options.version, revision=options.revision)
-            except CtlError as error:
-                audit(app, "build", release=identity, ok=False, error=error.message)
+            except BuildError:
+                prune(app)  # this is the last failed one now
                 raise
-            audit(app, "build", release=identity, ok=True)
-    result["warnings"] = there.record.get("warnings", [])
-    result["deploy_check"] = there.record.get("deploy_check", "")
-    return result
+        live = releases.Release(app.current, releases.read_json(app.current / "release.json"))
+        if there.migrations - live.migrations:  # else there is nothing to plan, and a deploy need not wait for it
+            result["plan"] = plan(app, there, system)
+    return {**result, **_advice(there)}
+
+
+def _rehearse(app: App, source: Source, system: Systemd) -> dict:
+    """Build a release for nothing but to see that it can be built, and what its migrations would do."""
+    path = app.releases / REHEARSAL
+    with held(app, "rehearse"):
+        shutil.rmtree(path, ignore_errors=True)  # of one that was cut short
+        try:
+            trial = build(app, REHEARSAL, source, system)
+            return {"plan": plan(app, trial, system), **_advice(trial)}
+        except BuildError as error:
+            log = path / "build.log"
+            if str(log) in error.hint:  # which goes with the rest
+                error.log = "\n".join(log.read_text(errors="replace").splitlines()[-REHEARSAL_LINES:])
+                error.hint = "mend it and try again; nothing of the rehearsal was kept"
+            raise
+        finally:
+            if path.exists():
+                shutil.rmtree(path)
+
+
+def _advice(release: releases.Release) -> dict:
+    return {"warnings": release.record.get("warnings", []), "deploy_check": release.record.get("deploy_check", "")}
+
+
+def do_plan(app: App, options: argparse.Namespace) -> dict:
+    return {"plan": plan(app, releases.read(app, options.release), Systemd())}
 
 
 def do_migrate(app: App, options: argparse.Namespace) -> dict:
     release = releases.read(app, options.release)
-    with held(app, f"migrate {release.id}"):
-        try:
-            applied = migrate(app, release, Systemd())
-        except CtlError as error:
-            audit(app, "migrate", release=release.id, ok=False, error=error.message)
-            raise
-        if applied:
-            audit(app, "migrate", release=release.id, ok=True, applied=applied)
-    return {"release": release.id, "changed": bool(applied), "applied": applied}
+    with recorded(app, "migrate", release.id) as facts:
+        steps = migrate(app, release, Systemd(), allow_destructive=options.allow_destructive)
+        facts["applied"] = [step["migration"] for step in steps]
+    return {"release": release.id, "changed": bool(steps), "plan": steps}
 
 
 def do_activate(app: App, options: argparse.Namespace) -> dict:
-    return _activate(app, releases.read(app, options.release), "activate", options.dry_run)
+    return _activate(app, releases.read(app, options.release), "activate", options)
 
 
 def do_rollback(app: App, options: argparse.Namespace) -> dict:
     release = releases.read(app, options.release) if options.release else swap.previous(app)
-    return _activate(app, release, "rollback", options.dry_run)
+    return _activate(app, release, "rollback", options)
 
 
-def _activate(app: App, release: releases.Release, action: str, dry_run: bool) -> dict:
+def _activate(app: App, release: releases.Release, action: str, options: argparse.Namespace) -> dict:
     system, before = Systemd(), releases.live_id(app)
-    if dry_run:
-        return {"release": release.id, "before": before, "changed": swap.pending(app, release.id, system)}
-    with held(app, f"{action} {release.id}"):
+    done = options.unless_live and release.id == before
+    result = {"release": release.id, "before": before, "changed": not done and swap.pending(app, release.id, system)}
+    if result["changed"] and not options.dry_run:
+        with recorded(app, action, release.id) as facts:
+            facts["before"] = before
+            swap.activate(app, release, system, allow_schema_ahead=options.allow_schema_ahead)
+    return result
+
+
+@contextmanager
+def recorded(app: App, action: str, identity: str) -> Iterator[dict]:
+    """Hold the lock for an action, and note in the audit trail how it ended. Yields a place for further facts."""
+    facts: dict = {"release": identity}
+    with held(app, f"{action} {identity}"):
         try:
-            changed = swap.activate(app, release, system)
+            yield facts
         except CtlError as error:
-            audit(app, action, release=release.id, before=before, ok=False, error=error.message)
+            audit(app, action, **facts, ok=False, error=error.message)
             raise
-        if changed:
-            audit(app, action, release=release.id, before=before, ok=True)
-    return {"release": release.id, "before": before, "changed": changed}
+        audit(app, action, **facts, ok=True)
+
+
+def do_check(app: App, options: argparse.Namespace) -> dict:
+    """Ask a release for its health, as its gate does, and look whether all of the app's units are up."""
+    system = Systemd()
+    seen = swap.status(app, system)
+    result = system.manage(app, options.release, ["gate"], purpose="check")
+    problems = [line for line in (result.stdout or "").splitlines() if line] if result.returncode else []
+    if options.release == "current":
+        down = [f"{app.unit}.{kind}" for kind in ("service", "socket") if not seen[kind]]
+        problems += [f"{unit} is not active" for unit in [*down, *seen["idle_units"]]]
+    if problems:
+        raise UnhealthyError(
+            f"{app.name}: {options.release} is not healthy",
+            state=f"release {seen['release']} is live",
+            hint=f"look at: djangoctl {app.name} logs",
+            log="\n".join(problems[-25:]),
+        )
+    return {"app": app.name, "release": launch.resolve(app, options.release).name, "healthy": True}
+
+
+def do_maintenance(app: App, options: argparse.Namespace) -> dict:
+    """Show visitors a text instead of the site, or the site again. Addresses that the inventory names see it anyway."""
+    wanted, before = options.switch == "on", app.maintenance.exists()
+    if wanted:
+        app.maintenance.write_text(maintenance_page(options.message))
+        app.maintenance.chmod(0o644)
+    else:
+        app.maintenance.unlink(missing_ok=True)
+    if wanted != before:
+        audit(app, f"maintenance {options.switch}")
+    return {"app": app.name, "maintenance": wanted, "changed": wanted != before}
+
+
+def do_prune(app: App, options: argparse.Namespace) -> dict:
+    with held(app, "prune"):
+        removed = prune(app)
+        if removed:
+            audit(app, "prune", removed=removed)
+    return {"app": app.name, "changed": bool(removed), "removed": removed}
 
 
 def do_manage(app: App, options: argparse.Namespace) -> int:
@@ -128,15 +222,18 @@ def do_manage(app: App, options: argparse.Namespace) -> int:
 
 
 def do_logs(app: App, options: argparse.Namespace) -> int:
-    units = [f"--unit={app.unit}.service", f"--unit={app.unit}-next.service"]  # a pattern finds those of shop2 for shop
+    # By name: a pattern for all would find those of shop-two for shop. A template stands for its instances.
+    units = [f"--unit={name.replace('@.', '@*.')}" for name in app["unit_files"]]
     words = ["journalctl", *units, f"--lines={options.lines}", "--no-pager", "--output=short-iso"]
     return subprocess.run([*words, *(["--follow"] if options.follow else [])], check=False).returncode
 
 
 def parser() -> argparse.ArgumentParser:
     """The words djangoctl understands."""
-    top = argparse.ArgumentParser(prog="djangoctl", usage="djangoctl [<app> <command>] [--json]", description=__doc__)
-    top.add_argument("app", help="the name of an app; `djangoctl` alone lists them")
+    top = argparse.ArgumentParser(
+        prog="djangoctl", usage="djangoctl [list | <app> <command>] [--json]", description=__doc__
+    )
+    top.add_argument("app", help="the name of an app; `djangoctl list`, or `djangoctl` alone, lists them")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
 
     def add(name: str, action: Callable, text: str) -> argparse.ArgumentParser:
@@ -155,14 +252,24 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("--archive", type=Path, help="a tar archive on this host")
     source.add_argument("--package", help="a requirement, or a wheel on this host")
     command.add_argument("--dry-run", action="store_true", help="say what would be done")
+    command.add_argument("--rehearse", action="store_true", help="build, plan the migrations, and remove it again")
+    command = add("plan", do_plan, "what the migrations of a release would do")
+    command.add_argument("release")
     command = add("migrate", do_migrate, "bring the database to a release")
     command.add_argument("release")
+    command.add_argument("--allow-destructive", action="store_true", help="also by operations that destroy or rewrite")
     command = add("activate", do_activate, "put a release live without dropping a request")
     command.add_argument("release")
-    command.add_argument("--dry-run", action="store_true", help="say what would be done")
+    _swap_options(command)
     command = add("rollback", do_rollback, "put the release before, or a named one, live again")
     command.add_argument("release", nargs="?")
-    command.add_argument("--dry-run", action="store_true", help="say what would be done")
+    _swap_options(command)
+    command = add("check", do_check, "ask for the app's health as the gate does")
+    command.add_argument("release", nargs="?", default="current")
+    command = add("maintenance", do_maintenance, "show visitors a text instead of the site")
+    command.add_argument("switch", choices=["on", "off"])
+    command.add_argument("--message", default="We are at work here and will be back soon.")
+    add("prune", do_prune, "remove releases that nobody will go back to")
     command = add("manage", do_manage, "run manage.py as the app's service runs")
     command.add_argument("--release", default="current", help="in this release instead of the live one")
     command.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="a further variable")
@@ -173,14 +280,20 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _swap_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--dry-run", action="store_true", help="say what would be done")
+    command.add_argument("--allow-schema-ahead", action="store_true", help="even if the database is ahead of it")
+    command.add_argument("--unless-live", action="store_true", help="do nothing if it is live, whatever has changed")
+
+
 def main(words: list[str]) -> int:
     """Run one command; returns the exit code."""
     as_json = "--json" in words
     try:
         if len(words) > 2 and words[1] == "exec":  # the start of every process of an app: no argparse on that way
-            launch.run(load(words[0]), words[2], words[3:])
+            launch.run(load(words[0], live=words[2] == "current"), words[2], words[3:])
         os.umask(0o022)  # a stricter one of the caller would keep Nginx from static files and the socket's directory
-        if not [word for word in words if word != "--json"]:
+        if [word for word in words if word != "--json"] in ([], ["list"]):  # an app of that name takes a command
             result = do_list(argparse.Namespace())
         else:
             options = parser().parse_args(words)
@@ -216,6 +329,8 @@ def render(result: dict) -> str:
 
 
 def _word(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_word(inner)}" for key, inner in value.items())
     return (
         {True: "yes", False: "no", None: "-"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
     )

@@ -67,3 +67,15 @@ class ActivationError(CtlError):
     """The release passed its gate and yet could not be put live; what served before was put back."""
 
     code = 7
+
+
+class HookError(CtlError):
+    """A command of the app at a point of the deploy failed. The state says what is live."""
+
+    code = 8
+
+
+class UnhealthyError(CtlError):
+    """A health check that was asked for found something wrong."""
+
+    code = 6

@@ -123,7 +123,7 @@ def main(config: str, name: str) -> int:
     health = settings["health"]
     if not health["enabled"]:
         return 0
-    sys.path.insert(0, os.getcwd())
+    sys.path[0] = os.getcwd()  # in place of the directory of this file: a project may have a package `release` too
 
     def give_up(_signal, _frame) -> None:
         raise Late(f"no answer within {health['timeout']} s")

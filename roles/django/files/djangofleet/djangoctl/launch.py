@@ -35,7 +35,7 @@ def environment(app: App, release: Path, record: Mapping[str, str], given: Mappi
     result = {
         "DJANGO_SETTINGS_MODULE": record.get("settings_module", ""),
         **given,
-        "DJANGOFLEET_APP": str(app.config / "app.json"),
+        "DJANGOFLEET_APP": str(app.settings_file),
         "RELEASE_ID": release.name,
         "STATIC_ROOT": given.get("STATIC_ROOT") or str(release / "static"),
         "VIRTUAL_ENV": str(venv),
@@ -79,7 +79,7 @@ def run(app: App, name: str, words: list[str]) -> None:
     if words == ["serve"]:
         words = ["gunicorn", "--config", str(GUNICORN), record["application"]]
     if words == ["gate"]:
-        words = ["python", str(GATE), str(app.config / "app.json"), record["application"]]
+        words = ["python", str(GATE), str(app.settings_file), record["application"]]
     words = command(app, words)
     try:
         os.execvpe(words[0], words, environment(app, release, record, os.environ))

@@ -7,9 +7,11 @@ import getpass
 import json
 import os
 import syslog
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from .app import App
 from .errors import LockedError
@@ -17,11 +19,22 @@ from .release import now
 
 RUN = Path(os.environ.get("DJANGOFLEET_RUN", "/run/djangofleet"))
 LOGS = Path(os.environ.get("DJANGOFLEET_LOGS", "/var/log/djangofleet"))
+PAUSES = (0, 0.02, 0.05, 0.1)  # seconds before each attempt to take a lock
 
 
 def actor() -> str:
     """Who is at work: said by the caller, else the user behind sudo, else the user."""
     return os.environ.get("DJANGOCTL_ACTOR") or os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+def holder(app: App) -> dict | None:
+    """Who has the app's lock: actor, action, since, pid. None if nobody has."""
+    with suppress(FileNotFoundError), open(RUN / f"{app.name}.lock") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _signature(handle)
+    return None
 
 
 @contextmanager
@@ -32,19 +45,14 @@ def held(app: App, action: str) -> Iterator[None]:
     """
     RUN.mkdir(parents=True, exist_ok=True)
     with open(RUN / f"{app.name}.lock", "a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            try:
-                holder = json.loads(handle.read())
-            except json.JSONDecodeError:
-                holder = {"actor": "somebody", "action": "something", "since": "just now", "pid": "?"}
+        if not _taken(handle):
             raise LockedError(
-                "{app}: locked by {actor} since {since} for {action} (process {pid})".format(app=app.name, **holder),
+                "{app}: locked by {actor} since {since} for {action} (process {pid})".format(
+                    app=app.name, **_signature(handle)
+                ),
                 state="nothing was changed",
                 hint="wait for it to end, then try again",
-            ) from None
+            )
         handle.truncate(0)
         json.dump({"actor": actor(), "action": action, "since": now(), "pid": os.getpid()}, handle)
         handle.flush()
@@ -52,6 +60,24 @@ def held(app: App, action: str) -> Iterator[None]:
             yield
         finally:
             handle.truncate(0)
+
+
+def _taken(handle: IO[str]) -> bool:
+    """Take the lock, or find that it is held. Whoever asks for its holder has a share in it for a moment."""
+    for pause in PAUSES:
+        time.sleep(pause)
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
+
+
+def _signature(handle: IO[str]) -> dict:
+    handle.seek(0)
+    try:
+        return json.loads(handle.read())
+    except json.JSONDecodeError:
+        return {"actor": "somebody", "action": "something", "since": "just now", "pid": "?"}
 
 
 def audit(app: App, action: str, **facts: object) -> None:

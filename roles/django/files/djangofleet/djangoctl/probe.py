@@ -10,8 +10,20 @@ import platform
 import sys
 
 
+def migrations() -> dict[str, list[str]]:
+    """The names of the release's migrations, so that releases can be compared without a database.
+
+    `leaves` are the last ones of each Django app: how far they bring a database.
+    """
+    from django.db.migrations.loader import MigrationLoader
+
+    loader = MigrationLoader(None, ignore_no_migrations=True)
+    nodes = {"migrations": loader.disk_migrations, "leaves": loader.graph.leaf_nodes()}
+    return {kind: sorted(f"{app}.{name}" for app, name in found) for kind, found in nodes.items()}
+
+
 def main(application: str, output: str) -> None:
-    sys.path.insert(0, os.getcwd())
+    sys.path[0] = os.getcwd()  # in place of the directory of this file: a project may have a package `release` too
     module, _, name = application.partition(":")
     target = importlib.import_module(module)
     for part in (name or "application").split("."):
@@ -38,6 +50,7 @@ def main(application: str, output: str) -> None:
         "static_url": str(settings.STATIC_URL or ""),
         "storage": storage,
         "hashed": hashed,
+        **migrations(),
         # Without DATABASES Django puts in one that refuses everything.
         "database": connections.settings["default"]["ENGINE"] != "django.db.backends.dummy",
     }

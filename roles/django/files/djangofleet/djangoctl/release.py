@@ -54,6 +54,16 @@ class Release:
         return self.record.get("state", FAILED)
 
     @property
+    def migrations(self) -> set[str]:
+        """The migrations that it has, as "app.name"; none where it has no database."""
+        return set(self.record.get("migrations", [])) if self.record.get("database", True) else set()
+
+    @property
+    def leaves(self) -> set[str]:
+        """The last migration of each Django app; all of them where the record is too old to tell."""
+        return set(self.record.get("leaves", self.migrations)) if self.record.get("database", True) else set()
+
+    @property
     def log(self) -> Path:
         return self.path / "build.log"
 
@@ -94,7 +104,7 @@ def all_of(app: App) -> list[Release]:
     """Every release of an app, the one built first first."""
     if not app.releases.is_dir():
         return []
-    paths = [path for path in app.releases.iterdir() if path.is_dir() and path != app.packages]
+    paths = [path for path in app.releases.iterdir() if path.is_dir() and not path.name.startswith(".")]
     found = [Release(path, read_json(path / "release.json")) for path in paths]
     return sorted(found, key=lambda release: (release.record.get("started_at", ""), release.id))
 

@@ -6,6 +6,7 @@ asset they name has to answer. Hashed names never clash. A plain name belongs to
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 import shutil
@@ -21,6 +22,8 @@ HASHED = re.compile(r"\.[0-9a-f]{12}\.")
 def publish(app: App, release: Release, *, replace: bool = True) -> int:
     """Put a release's static files where Nginx serves them; returns how many were new or other than before.
 
+    Where one release has a file and another a directory of the same name, the one published last has it its way.
+
     :param replace: False leaves alone what is there under the same name: it is in use until the release has passed
         its gate.
     """
@@ -34,17 +37,35 @@ def publish(app: App, release: Release, *, replace: bool = True) -> int:
 
 
 def _place(source: Path, target: Path, replace: bool) -> bool:
-    if target.exists() and (not replace or HASHED.search(source.name) or _same(source, target)):
+    obstacle = _obstacle(target)
+    if obstacle and not replace:
         return False
+    if not obstacle and target.exists() and (not replace or HASHED.search(source.name) or _same(source, target)):
+        return False
+    if obstacle and obstacle != target:
+        obstacle.unlink()
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.copyfile(source, temporary)
     shutil.copystat(source, temporary)
     temporary.chmod(0o644)
+    if obstacle == target:
+        shutil.rmtree(target)
     os.replace(temporary, target)
+    for ending in (".gz", ".br"):  # of what was here before; Nginx prefers them
+        if not source.with_name(source.name + ending).exists():
+            target.with_name(target.name + ending).unlink(missing_ok=True)
     return True
 
 
+def _obstacle(target: Path) -> Path | None:
+    """What another release published in the way: a directory of that name, or a file that should be its directory."""
+    if target.parent.is_dir():
+        return target if target.is_dir() else None
+    return next((parent for parent in target.parents if parent.is_file()), None)
+
+
 def _same(source: Path, target: Path) -> bool:
-    one, other = source.stat(), target.stat()
-    return one.st_size == other.st_size and int(one.st_mtime) == int(other.st_mtime)
+    """Whether both hold the same. Neither size nor time tells: builds may give all files one date."""
+    filecmp.clear_cache()  # it goes by size and time too
+    return filecmp.cmp(source, target, shallow=False)

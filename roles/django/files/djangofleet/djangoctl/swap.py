@@ -7,16 +7,24 @@ restarted under its cover.
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 import time
+from pathlib import Path
 
 from . import release as releases
+from . import workers
 from .app import App
 from .errors import ActivationError, ConfigError, GateError
+from .hooks import run_hooks
+from .prune import prune
 from .release import GOOD, Release, now, point, read_json, write_json
 from .static import publish
 from .systemd import Systemd
 
 JOURNAL_LINES = 25
+RUN = Path("/run")
 
 
 def status(app: App, system: Systemd) -> dict:
@@ -29,6 +37,8 @@ def status(app: App, system: Systemd) -> dict:
         "activated_at": record.get("activated_at"),
         "service": system.active(f"{app.unit}.service"),
         "socket": system.active(f"{app.unit}.socket"),
+        "idle_units": workers.idle(app, system),
+        "maintenance": app.maintenance.exists(),
         "swap_pending": record.get("release") != live or record.get("fingerprint") != app.fingerprint(),
     }
 
@@ -36,32 +46,69 @@ def status(app: App, system: Systemd) -> dict:
 def pending(app: App, identity: str, system: Systemd) -> bool:
     """True if activating that release would change anything."""
     seen = status(app, system)
-    up = seen["service"] and seen["socket"] and system.enabled(f"{app.unit}.socket")
+    up = seen["service"] and seen["socket"] and not seen["idle_units"] and system.enabled(f"{app.unit}.socket")
     return seen["release"] != identity or seen["swap_pending"] or not up
 
 
-def activate(app: App, release: Release, system: Systemd) -> bool:
+def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead: bool = False) -> bool:
     """Make a release the live one; False if it is already and nothing else changed.
 
+    :raises ConfigError: it is not good, or the database is ahead of it.
     :raises GateError: it did not pass its health check; nothing has changed for any user.
     :raises ActivationError: it could not be started after all; what served before was put back.
+    :raises HookError: a hook failed; the state says what is live.
     """
+    _require_good(app, release)
+    if not pending(app, release.id, system):
+        return False
+    before = releases.live_id(app)
+    if not allow_schema_ahead:
+        _require_schema(app, release, before)
+    _reload_units(app, system)
+    run_hooks(app, release, system, "before_activate")
+    publish(app, release, replace=False)
+    _start_stand_in(app, release, system)
+    publish(app, release)
+    configured = adopt(app)
+    point(app.current, release.path)
+    _restart_service(app, release, before, configured, system)
+    _stop_stand_in(app, system)
+    _note(app, release)
+    run_hooks(app, release, system, "after_activate")
+    prune(app)
+    return True
+
+
+def _require_good(app: App, release: Release) -> None:
     if release.state != GOOD:
         raise ConfigError(
             f"{app.name}: release {release.id} is {release.state}, only a good one can go live",
             state=f"release {releases.live_id(app)} serves on",
             hint=f"djangoctl {app.name} releases lists them",
         )
-    if not pending(app, release.id, system):
-        return False
-    before = releases.live_id(app)
-    _reload_units(app, system)
-    publish(app, release, replace=False)
-    _start_stand_in(app, release, system)
-    publish(app, release)
-    point(app.current, release.path)
-    _restart_service(app, release, before, system)
-    _stop_stand_in(app, system)
+
+
+def _require_schema(app: App, release: Release, before: str | None) -> None:
+    """Refuse a release whose models the database has left behind: it may write what later migrations forbid.
+
+    How far the database is, the live release tells, and the one that migrated last: its activation may have failed.
+    A Django app that the release does not have at all is nothing to it.
+    """
+    if release.id == before:
+        return
+    live = releases.read(app, before).leaves if before and (app.releases / before).is_dir() else set()
+    done = live | set(read_json(app.root / "schema.json").get("leaves", []))
+    known = {name.partition(".")[0] for name in release.migrations}
+    ahead = sorted(name for name in done - release.migrations if name.partition(".")[0] in known)
+    if ahead:
+        raise ConfigError(
+            f"{app.name}: the database is ahead of release {release.id}: it does not know {', '.join(ahead)}",
+            state=f"nothing was changed: release {before} serves on" if before else "nothing was live before",
+            hint="if the release can live with that schema, say so: --allow-schema-ahead (allow_schema_ahead=true)",
+        )
+
+
+def _note(app: App, release: Release) -> None:
     history = [entry for entry in read_json(app.root / "live.json").get("history", []) if entry != release.id]
     write_json(
         app.root / "live.json",
@@ -70,9 +117,9 @@ def activate(app: App, release: Release, system: Systemd) -> bool:
             "activated_at": now(),
             "fingerprint": app.fingerprint(),
             "history": [*history, release.id],
+            "units": [*app["processes"], *app["timers"]],
         },
     )
-    return True
 
 
 def previous(app: App) -> Release:
@@ -89,6 +136,27 @@ def previous(app: App) -> Release:
     raise ConfigError(
         f"{app.name}: there is no release to go back to", hint=f"djangoctl {app.name} releases lists them"
     )
+
+
+def adopt(app: App) -> Path | None:
+    """Make the configuration as it is now the live one; returns where the live one was until now."""
+    before = app.live.resolve() if app.live.exists() else None
+    contents = [(name, (app.config / name).read_bytes()) for name in ("app.json", "env")]
+    digest = hashlib.sha256(b"\0".join(content for _, content in contents)).hexdigest()[:12]
+    directory = app.config / f".live-{digest}"
+    for stale in app.config.glob(".live-*"):
+        if stale not in (directory, before):
+            shutil.rmtree(stale)
+    directory.mkdir(mode=0o750, exist_ok=True)
+    for name, _ in contents:
+        # Whole or not at all: it is what is live already where only the release is another.
+        temporary = directory / f".{name}.{os.getpid()}"
+        shutil.copy2(app.config / name, temporary)
+        os.chown(temporary, (app.config / name).stat().st_uid, (app.config / name).stat().st_gid)
+        os.replace(temporary, directory / name)
+    os.chown(directory, app.config.stat().st_uid, app.config.stat().st_gid)
+    point(app.live, directory)
+    return before
 
 
 def _reload_units(app: App, system: Systemd) -> None:
@@ -119,25 +187,56 @@ def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
         )
 
 
-def _restart_service(app: App, release: Release, before: str | None, system: Systemd) -> None:
-    unit = f"{app.unit}.service"
+def _restart_service(app: App, release: Release, before: str | None, configured: Path | None, system: Systemd) -> None:
+    """Restart the service and what goes with it on `current`; put back what was there before if that fails.
+
+    :param before: the release that was live.
+    :param configured: the configuration that it was live with.
+    """
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    if system.control("restart", unit).returncode == 0:
+    if not (said := _start_all(app, system)):
         return
-    log = system.journal(unit, JOURNAL_LINES, since)
+    log = "\n".join(filter(None, [said, system.journal(f"{app.unit}.service", JOURNAL_LINES, since)]))
     state = "nothing serves"
     if before:
         point(app.current, app.releases / before)
+        if configured:
+            point(app.live, configured)
         publish(app, Release(app.releases / before, {}))
-        again = system.control("restart", unit).returncode == 0
-        state = f"release {before} was put back" if again else f"nothing serves: release {before} did not start either"
+        state = f"release {before} was put back"
+        if _start_all(app, system):
+            up = system.active(f"{app.unit}.service") and any((RUN / app.unit).glob("worker-*"))
+            state += ", but not all of its processes run" if up else ", but did not start either: nothing serves"
     _stop_stand_in(app, system)
     raise ActivationError(
-        f"{app.name}: release {release.id} passed its gate but its service did not start",
+        f"{app.name}: release {release.id} passed its gate but did not start",
         state=state,
-        hint=f"look at: journalctl -u {unit}",
+        hint=f"look at: journalctl -u '{app.unit}*'",
         log=log,
     )
+
+
+def _start_all(app: App, system: Systemd) -> str:
+    """Restart the service, wait until a worker of it accepts requests, then move the processes.
+
+    :returns: what went wrong; empty if nothing did.
+    """
+    result = system.control("restart", f"{app.unit}.service")
+    if result.returncode != 0:
+        return result.stderr.strip()
+    if not _serving(app):
+        return f"no worker of {app.unit}.service was ready within {app['start_timeout']} s"
+    return workers.move(app, system)
+
+
+def _serving(app: App) -> bool:
+    """Wait for a worker. systemd hears from gunicorn before there is one: until then only the stand-in answers."""
+    deadline = time.monotonic() + app["start_timeout"]
+    while not any((RUN / app.unit).glob("worker-*")):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _stop_stand_in(app: App, system: Systemd) -> None:

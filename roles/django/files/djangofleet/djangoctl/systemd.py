@@ -38,6 +38,11 @@ class Systemd:
     def active(self, unit: str) -> bool:
         return self.control("is-active", "--quiet", unit).returncode == 0
 
+    def steady(self, unit: str) -> bool:
+        """Whether a unit is up and has not had to be started again since it was told to."""
+        shown = self.control("show", "--property=ActiveState,NRestarts", unit).stdout.split()
+        return "ActiveState=active" in shown and "NRestarts=0" in shown
+
     def enabled(self, unit: str) -> bool:
         return self.control("is-enabled", "--quiet", unit).returncode == 0
 
@@ -86,6 +91,7 @@ class Systemd:
 
         :param sandbox: other unit settings in place of the service's own sandbox.
         """
-        files = [f"EnvironmentFile=-{app.secret}", f"EnvironmentFile={app.config}/env"]
+        config = app.live if release == "current" else app.config
+        files = [f"EnvironmentFile=-{app.secret}", f"EnvironmentFile={config}/env"]
         properties = [*files, *(app["sandbox"] if sandbox is None else sandbox)]
         return self.run(app, [ENTRY, app.name, "exec", release, *words], properties=properties, **options)
