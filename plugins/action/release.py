@@ -58,7 +58,9 @@ def pack(root: str, exclude: Sequence[str], target: str) -> None:
 class ActionModule(ActionBase):
     """Asks the host whether it has the release before it sends anything."""
 
-    _VALID_ARGS = frozenset(("app", "state", "source", "revision", "version", "release"))
+    _VALID_ARGS = frozenset(
+        ("app", "state", "source", "revision", "version", "release", "allow_destructive", "allow_schema_ahead")
+    )
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
@@ -87,7 +89,7 @@ class ActionModule(ActionBase):
         exclude = (*EXCLUDE, *(source.get("exclude") or ()))
         arguments = {**arguments, "revision": digest(root, exclude)}
         answer = self._ask(arguments, task_vars)
-        if self._task.check_mode or answer.get("failed") or not answer.get("changed"):
+        if answer.get("failed") or not answer.get("changed") or not answer.get("release"):
             return answer
         with tempfile.TemporaryDirectory(dir=C.DEFAULT_LOCAL_TMP) as directory:
             archive = os.path.join(directory, "source.tar.gz")
@@ -105,7 +107,7 @@ class ActionModule(ActionBase):
             )
         arguments = {"version": os.path.basename(path).removesuffix(".whl"), **arguments, "revision": file_digest(path)}
         answer = self._ask(arguments, task_vars)
-        if self._task.check_mode or answer.get("failed") or not answer.get("changed"):
+        if answer.get("failed") or not answer.get("changed") or not answer.get("release"):
             return answer
         return self._send(arguments, "package", path, task_vars)
 

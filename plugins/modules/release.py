@@ -21,8 +21,10 @@ options:
       - V(built) makes the release of O(source) and touches nothing live.
       - V(migrated) runs the migrations of O(release).
       - V(active) puts O(release) live without dropping a request.
+      - V(rolled_back) puts O(release), or the good one that was live before, live again.
+      - V(returned) puts O(release) live again if another one is, for a host of a rollout that stopped.
     type: str
-    choices: [built, migrated, active]
+    choices: [built, migrated, active, rolled_back, returned]
     required: true
   source:
     description: Where the code comes from. One of its keys.
@@ -48,8 +50,16 @@ options:
     description: What names the source for people; the readable part of the release's id.
     type: str
   release:
-    description: The id of a release, for V(migrated) and V(active).
+    description: The id of a release, for V(migrated), V(active), V(rolled_back) and V(returned).
     type: str
+  allow_destructive:
+    description: With V(migrated), also by operations that destroy or rewrite.
+    type: bool
+    default: false
+  allow_schema_ahead:
+    description: With V(active) and V(rolled_back), even if the database is ahead of the release.
+    type: bool
+    default: false
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
@@ -81,29 +91,51 @@ pending:
 
 import json
 import os
-import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 
-VERBS = {"built": "build", "migrated": "migrate", "active": "activate"}
+PROGRAM = "/usr/local/bin/djangoctl"
+VERBS = {
+    "built": "build",
+    "migrated": "migrate",
+    "active": "activate",
+    "rolled_back": "rollback",
+    "returned": "activate",
+}
 
 
 def words(params: dict, check: bool) -> list[str]:
     """The command line of djangoctl for these parameters."""
-    result = [params["app"], VERBS[params["state"]], "--json"]
+    verb = "plan" if check and params["state"] == "migrated" else VERBS[params["state"]]
+    result = [params["app"], verb, "--json"]
+    sources = [f"--{key}={params[key]}" for key in ("tree", "archive", "package") if params[key]]
     if params["state"] == "built":
         # One word each: a value that begins with a hyphen would be taken for an option.
-        result += [f"--revision={params['revision']}", f"--version={params['version'] or ''}"]
-        result += [f"--{key}={params[key]}" for key in ("tree", "archive", "package") if params[key]]
-    else:
+        result += [f"--revision={params['revision']}", f"--version={params['version'] or ''}", *sources]
+        return [*result, "--rehearse"] if check and sources else result
+    if params["release"]:
         result.append(params["release"])
-    return [*result, "--dry-run"] if check and params["state"] != "migrated" else result
+    if verb == "migrate" and params["allow_destructive"]:
+        result.append("--allow-destructive")
+    if params["state"] == "returned":
+        result += ["--unless-live", "--allow-schema-ahead"]
+    if verb in ("activate", "rollback"):
+        result += [
+            flag
+            for flag, wanted in (("--allow-schema-ahead", params["allow_schema_ahead"]), ("--dry-run", check))
+            if wanted
+        ]
+    return result
 
 
-def is_there(app: str, release: str) -> bool:
-    """Whether a release has been built. In check mode, the step before has only said that it would be."""
+def unknown(params: dict) -> bool:
+    """Whether djangoctl has nothing to say yet: in check mode, of what a run would have made by now."""
+    app = params["app"]
+    if not os.path.exists(PROGRAM) or not os.path.exists(f"/etc/djangofleet/{app}/app.json"):
+        return True
     with open(f"/etc/djangofleet/{app}/app.json") as handle:
-        return os.path.isdir(os.path.join(json.load(handle)["root"], "releases", release))
+        root = json.load(handle)["root"]
+    return params["state"] != "built" and not os.path.exists(f"{root}/releases/{params['release'] or ''}/release.json")
 
 
 def main() -> None:
@@ -117,29 +149,33 @@ def main() -> None:
             "archive": {"type": "str"},
             "package": {"type": "str"},
             "release": {"type": "str"},
+            "allow_destructive": {"type": "bool", "default": False},
+            "allow_schema_ahead": {"type": "bool", "default": False},
             "actor": {"type": "str", "default": ""},
         },
         required_if=[
             ("state", "built", ["revision"]),
             ("state", "migrated", ["release"]),
             ("state", "active", ["release"]),
+            ("state", "returned", ["release"]),
         ],
         supports_check_mode=True,
     )
-    program = shutil.which("djangoctl", path="/usr/local/bin")
-    if module.check_mode and (
-        program is None or not os.path.exists(f"/etc/djangofleet/{module.params['app']}/app.json")
-    ):
-        module.exit_json(changed=True, pending=True, release="", warnings=[], deploy_check="")
-    if program is None:
+    params = module.params
+    if module.check_mode and params["state"] != "rolled_back" and unknown(params):
+        module.exit_json(
+            changed=True,
+            pending=True,
+            release=params["release"] or "",
+            before=None,
+            plan=[],
+            advice=[],
+            deploy_check="",
+        )
+    if not os.path.exists(PROGRAM):
         module.fail_json(msg="there is no djangoctl on this host: run the role django first")
-    if module.check_mode and module.params["state"] == "migrated":
-        module.exit_json(changed=False, release=module.params["release"], applied=[])
-    planned = module.check_mode and module.params["state"] == "active"
-    if planned and not is_there(module.params["app"], module.params["release"]):
-        module.exit_json(changed=True, release=module.params["release"])
-    os.environ["DJANGOCTL_ACTOR"] = module.params["actor"]
-    code, out, err = module.run_command([program, *words(module.params, module.check_mode)])
+    os.environ["DJANGOCTL_ACTOR"] = params["actor"]
+    code, out, err = module.run_command([PROGRAM, *words(params, module.check_mode)])
     try:
         result = json.loads(out)
     except ValueError:
@@ -147,8 +183,8 @@ def main() -> None:
     if code != 0:
         text = [result["message"], result["log"], result["state"], result["hint"]]
         module.fail_json(msg="\n".join(part for part in text if part), exit_code=code)
-    warnings = result.pop("warnings", [])
-    module.exit_json(advice=warnings, **result)
+    result.setdefault("changed", bool(result.get("plan")))  # a plan alone, in check mode
+    module.exit_json(advice=result.pop("warnings", []), **result)
 
 
 if __name__ == "__main__":

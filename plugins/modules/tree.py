@@ -86,6 +86,9 @@ options:
         type: list
         elements: str
         required: true
+      containing:
+        description: Only files that have this very line.
+        type: str
   stage:
     description: A directory whose copy takes the change first, so that O(validate) can test it.
     type: str
@@ -182,7 +185,7 @@ class Tree:
                 continue
             for name in sorted(os.listdir(rule["path"])):
                 path = os.path.join(rule["path"], name)
-                if path not in wanted and any(fnmatch.fnmatchcase(name, pattern) for pattern in rule["patterns"]):
+                if path not in wanted and purged(path, rule):
                     self.entries.append({"path": path, "kind": "absent", "sensitive": True})
 
     def _resolve(self, entry: dict) -> dict:
@@ -213,6 +216,16 @@ class Tree:
             return True
         keys = {"file": ("content", "mode", "uid", "gid"), "directory": ("mode", "uid", "gid"), "link": ("target",)}
         return any(current[key] != entry[key] for key in keys.get(entry["kind"], ()))
+
+
+def purged(path: str, rule: dict) -> bool:
+    """Whether a rule of purge names a file."""
+    if not any(fnmatch.fnmatchcase(os.path.basename(path), pattern) for pattern in rule["patterns"]):
+        return False
+    if not rule.get("containing"):
+        return True
+    current = read_current(path)
+    return current["kind"] == "file" and rule["containing"].encode() in current["content"].splitlines()
 
 
 def make_parents(path: str) -> None:

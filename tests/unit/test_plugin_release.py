@@ -235,7 +235,7 @@ def test_a_known_source_is_not_sent(ask, source):
 
 
 def test_a_new_source_is_sent_once(ask, source, tmp_path):
-    answers = [{"changed": True}, {"changed": True, "release": "x"}]
+    answers = [{"changed": True, "release": "x"}, {"changed": True, "release": "x"}]
     answer, fake = ask({"source": {"path": str(source)}, "version": "v1"}, answers=answers)
     assert answer["release"] == "x"
     assert fake.sent == [(b"\x1f\x8b", "/tmp/remote/source.tar.gz"), "removed"]
@@ -245,11 +245,25 @@ def test_a_new_source_is_sent_once(ask, source, tmp_path):
     assert not list(tmp_path.glob("tmp*")), "the archive was left on the controller"
 
 
-@pytest.mark.parametrize("options", [{"check_mode": True}, {"answers": [{"failed": True, "changed": True}]}])
-def test_nothing_is_sent_in_check_mode_or_after_a_failure(ask, source, options):
-    options = {"answers": [{"changed": True}], **options}
-    _answer, fake = ask({"source": {"path": str(source)}}, **options)
-    assert (len(fake.asked), fake.sent) == (1, [])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"failed": True, "changed": True, "release": "x"},
+        {"changed": False, "release": "x"},
+        {"changed": True, "release": ""},  # check mode, on a host that knows nothing of the app yet
+    ],
+)
+def test_nothing_is_sent_where_it_is_of_no_use(ask, source, answer):
+    found, fake = ask({"source": {"path": str(source)}}, check_mode=True, answers=[answer])
+    assert (len(fake.asked), fake.sent, found) == (1, [], answer)
+
+
+def test_check_mode_sends_what_a_rehearsal_needs(ask, source):
+    answers = [{"changed": True, "release": "x"}, {"changed": True, "release": "x", "plan": ["p"]}]
+    answer, fake = ask({"source": {"path": str(source)}}, check_mode=True, answers=answers)
+    assert answer["plan"] == ["p"]
+    assert fake.asked[1]["archive"] == "/tmp/remote/source.tar.gz"
+    assert fake.sent[-1] == "removed"
 
 
 def test_excluded_names_change_nothing(ask, source):
@@ -262,7 +276,7 @@ def test_excluded_names_change_nothing(ask, source):
 def test_a_wheel_is_named_by_its_content(ask, tmp_path):
     wheel = tmp_path / "shop-1.4.2-py3-none-any.whl"
     wheel.write_bytes(b"PK1")
-    _answer, fake = ask({"source": {"package": str(wheel)}}, answers=[{"changed": True}])
+    _answer, fake = ask({"source": {"package": str(wheel)}}, answers=[{"changed": True, "release": "x"}])
     first = fake.asked[0]
     assert first["version"] == "shop-1.4.2-py3-none-any"
     assert fake.sent[0] == (b"PK", f"/tmp/remote/{wheel.name}")

@@ -325,6 +325,18 @@ def test_a_secret_is_never_in_a_diff(tmp_path):
     assert third["before"] == third["after"]
 
 
+def test_purge_spares_files_without_the_line(tmp_path):
+    (tmp_path / "mine.service").write_text("[Unit]\nX-App=shop\n")
+    (tmp_path / "foreign.service").write_text("[Unit]\n")
+    (tmp_path / "longer.service").write_text("[Unit]\nX-App=shop-two\n")
+    (tmp_path / "link.service").symlink_to("mine.service")
+    (tmp_path / "mine.txt").write_text("X-App=shop\n")
+    rules = [{"path": str(tmp_path), "patterns": ["*.service"], "containing": "X-App=shop"}]
+    assert run(purge=rules)[0] == [str(tmp_path / "mine.service")]
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"foreign.service", "longer.service", "link.service", "mine.txt"}
+
+
 def test_purged_content_is_not_shown(tmp_path):
     (tmp_path / "a.conf").write_text("s3cret")
     _changed, diff = run(purge=[{"path": str(tmp_path), "patterns": ["*.conf"]}])
