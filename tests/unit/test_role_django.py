@@ -249,7 +249,8 @@ def test_app_json_has_no_key_that_nobody_reads(app_json):
     source = "\n".join(path.read_text() for path in (LIBRARY / "djangoctl").glob("*.py"))
     rendered = app_json()
     del rendered["name"]  # for who opens the file
-    unread = [key for key in [*rendered, *rendered["build"], *rendered["health"]] if f'"{key}"' not in source]
+    keys = [*rendered, *rendered["build"], *rendered["health"]]
+    unread = [key for key in keys if not re.search(rf"""["']{key}["']""", source)]
     assert not unread
 
 
@@ -451,9 +452,15 @@ def test_no_secret_in_any_unit(render):
             path = f"etc/systemd/system/{template}.j2"
             text = render("django", path, django_app=app, stand_in=stand_in, django_index_url=f"https://{secret}@x/")
             assert secret not in text
-    service = unit(text)["Service"]
-    assert service["EnvironmentFile"] == ["-/etc/djangofleet/shop/secret", "/etc/djangofleet/shop/env"]
-    assert "Environment" not in service
+            if template == "app.service":
+                assert "Environment" not in unit(text)["Service"]
+
+
+@pytest.mark.parametrize(("stand_in", "env"), [("current", "live/env"), ("next", "env")])
+def test_only_the_stand_in_starts_with_what_is_to_come(units, stand_in, env):
+    """The service may start again at any time, before what was written for the next release has passed its gate."""
+    service = units()[stand_in]["Service"]
+    assert service["EnvironmentFile"] == ["-/etc/djangofleet/shop/secret", f"/etc/djangofleet/shop/{env}"]
 
 
 @pytest.mark.parametrize("stand_in", ["current", "next"])
@@ -533,7 +540,19 @@ def bad() -> Iterator[tuple[str, Any, str]]:
     for path in ("healthz", "", "/a b", "/a\n", "https://x/", "/a#b"):
         yield "health.path", path, "slash"
     for command in ("", " ", "\n"):
-        yield "hooks.build[]", command, "a command"
+        for point in ("build", "before_migrate", "after_migrate", "before_activate", "after_activate"):
+            yield f"hooks.{point}[]", command, "a command"
+    for name in ("Mail", "mail\n", "", "-mail", "9", "a" * 25, "m_ail", "m ail", "mäil", "mail.service", "mail@", "%i",
+                 "../mail", "next", "mail-replace"):  # fmt: skip
+        yield "processes[].name", name, "neither next nor ending in -replace"
+        yield "timers[].name", name, "neither next nor ending in -replace"
+    for command in ("", " ", "\n", "celery\nRestart=no", "celery\n", "celery\r"):
+        yield "processes[].command", command, "a command in one line"
+        yield "timers[].command", command, "a command in one line"
+    for signal in ("TERM", "sigterm", "15", "", "SIGTERM\n", "SIG TERM", "SIG"):
+        yield "processes[].stop_signal", signal, "such as SIGTERM"
+    for calendar in ("", " ", "\n", "daily\nOnBootSec=1", "daily\n"):
+        yield "timers[].calendar", calendar, "such as daily"
     for variable in ("", "1A", "A-B", "A B", "A\n", "A=B", "Ä", "A;B"):
         yield "environment[]", variable, "letters, digits and underscores"
     yield "source", {}, "git, path and package"
@@ -546,6 +565,19 @@ def top(path: str) -> str:
     return path.partition(".")[0].removesuffix("[]")
 
 
+# What an item of a list has beside the value in question
+ITEMS = {
+    "files": {"content": "x"},
+    "processes": {"name": "mail", "command": "x"},
+    "timers": {"name": "tidy", "command": "x", "calendar": "daily"},
+}
+
+
+def place(path: str) -> str:
+    """Where a message says that a value stands."""
+    return "hooks" if top(path) == "hooks" else path.removesuffix("[]")
+
+
 def with_value(path: str, value: Any) -> dict[str, Any]:
     """That value at that path of an app; [] is one item of a list, or the name of a variable."""
     if path == "environment[]":
@@ -554,17 +586,18 @@ def with_value(path: str, value: Any) -> dict[str, Any]:
     if rest.endswith("[]"):
         return {key: {rest.removesuffix("[]"): [value]}}
     if key.endswith("[]"):
-        return {top(key): [{rest: value, "content": "x"} if rest else value]}
+        return {top(key): [{**ITEMS[top(key)], rest: value} if rest else value]}
     return {key: {rest: value} if rest else value}
 
 
 def rounds() -> Iterator[list[tuple[str, Any, str]]]:
     """All bad values, as many in one app as do not get in each other's way: each evaluation takes its time."""
     waiting = list(bad())
+    together = {"asgi": "wsgi", "timers": "processes"}  # names that are bad alike would clash too
     while waiting:
         chosen: dict[str, tuple[str, Any, str]] = {}
         for case in waiting:
-            chosen.setdefault(top(case[0]).replace("asgi", "wsgi"), case)
+            chosen.setdefault(together.get(top(case[0]), top(case[0])), case)
         waiting = [case for case in waiting if case not in chosen.values()]
         yield list(chosen.values())
 
@@ -586,13 +619,38 @@ def test_a_bad_value_is_named_once_with_its_place_and_advice(problems, cases):
         app |= with_value(path, value)
     found = problems(app)
     for path, value, advice in cases:
-        place = f"django_app.{path.removesuffix('[]')} of app '{app['name']}': found '"
-        about = [line.removeprefix(place) for line in found if line.startswith(place)]
+        start = f"django_app.{place(path)} of app '{app['name']}': found '"
+        about = [line.removeprefix(start) for line in found if line.startswith(start)]
         assert len(about) == 1, f"{path}: {value!r} gave {about}"
         value_seen, _, advice_seen = about[0].rpartition("'; give ")
         assert advice in advice_seen
         assert value_seen == (str(value) if path not in ("source", "domains") else str(len(set(value) - {"version"})))
     assert len(found) == len(cases)
+
+
+PROCESS, TIMER = ITEMS["processes"], ITEMS["timers"]
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        {"processes": [PROCESS, PROCESS]},
+        {"timers": [TIMER, TIMER | {"calendar": "weekly"}]},
+        {"processes": [PROCESS], "timers": [TIMER | {"name": "mail"}]},
+        {"processes": [PROCESS | {"count": 2}], "timers": [TIMER, TIMER | {"name": "mail"}]},
+        {"processes": [PROCESS, PROCESS | {"singleton": True}]},
+    ],
+)
+@pytest.mark.parametrize("primary", [True, False])
+def test_two_that_would_share_a_unit_are_told_apart(problems, app, primary):
+    (found,) = problems(shop(**app), django_primary=primary)
+    assert found.startswith("django_app.processes[].name and .timers[].name of app 'shop': ")
+    assert found.endswith("; give each a name of its own")
+
+
+def test_a_bad_hook_is_found_among_good_ones(problems):
+    (found,) = problems(shop(hooks={"build": ["x", "y"], "after_activate": ["z", "\t"]}))
+    assert found == "django_app.hooks of app 'shop': found '\t'; give a command"
 
 
 def test_wsgi_and_asgi_exclude_each_other(problems):
@@ -644,6 +702,15 @@ GOOD: list[dict[str, Any]] = [
     {"gunicorn": {"workers": 3}},
     {"health": {"path": "/healthz?full=1"}},
     {"hooks": {"build": ["manage.py compress", "npm run build"]}},
+    {"hooks": {"build": [], "before_migrate": ["a"], "after_migrate": ["b"], "before_activate": ["c"]}},
+    {"hooks": {}, "processes": [], "timers": []},
+    *(
+        {"processes": [PROCESS | {"name": name}], "timers": [TIMER]}
+        for name in ("a", "a" * 24, "mail-2", "next-up", "up-next", "replace", "replace-all")
+    ),
+    {"processes": [PROCESS], "timers": [TIMER, TIMER | {"name": "tidy-2"}]},
+    {"processes": [PROCESS | {"command": "sh -c 'a | b; c' \"${INSTANCE}\" 100% ü", "stop_signal": "SIGUSR1"}]},
+    {"timers": [TIMER | {"calendar": "Mon..Fri *-*-* 03:30:00 Europe/Berlin"}]},
     {"environment": dict.fromkeys(["A", "_b", "DJANGO_SECRET_KEY", "x1"], "\n${SECRET_KEY} {{ x }}")},
 ]
 
