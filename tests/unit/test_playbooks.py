@@ -33,7 +33,15 @@ INPUTS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
 COMMANDS = {
     "syntax": ["site.yml", "-i", "prod", "--syntax-check"],
     "tasks": ["site.yml", "-i", "prod", "--list-tasks"],
+    "rollback": ["playbooks/rollback.yml", "-i", "prod", "-e", "app=sohp"],  # ends before any host is asked
 }
+
+
+def checks() -> list[dict]:
+    """The plays of validate.yml: first those about the apps, which deploy.yml has too."""
+    apps, rest = yaml.safe_load((ROOT / "playbooks/validate.yml").read_text())
+    assert apps["ansible.builtin.import_playbook"] == "validate_apps.yml"
+    return [*yaml.safe_load((ROOT / "playbooks/validate_apps.yml").read_text()), rest]
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +53,11 @@ def runs(tmp_path_factory):
     groups = {group: {"hosts": {name: {} for name in INPUTS}} for group in ("app", "web")}
     (root / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "children": groups}}))
     # The playbook as it is, but for the setting by which the first failure would end it for all.
-    (play,) = yaml.safe_load((ROOT / "playbooks/validate.yml").read_text())
-    del play["any_errors_fatal"]
-    play["gather_subset"] = ["min"]  # four times those of one machine: the rest takes as long as all else here
-    (root / "validate.yml").write_text(yaml.safe_dump([play], sort_keys=False))
+    plays = checks()
+    for play in plays:
+        del play["any_errors_fatal"]
+    plays[-1]["gather_subset"] = ["min"]  # four times those of one machine: the rest takes as long as all else here
+    (root / "validate.yml").write_text(yaml.safe_dump(plays, sort_keys=False))
     (root / "group_vars").symlink_to(ROOT / "group_vars")
     commands = {**COMMANDS, "validate": [str(root / "validate.yml"), "-i", str(root / "hosts.yml")]}
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOME": str(root / "home")}
@@ -75,14 +84,17 @@ def test_the_roles_come_in_order(runs):
     assert code == 0, text
     plays = re.findall(r"^  play #\d+ \((\w+)\): (.+?)\tTAGS", text, re.MULTILINE)
     assert plays == [
+        ("all", "Check the apps"),
         ("all", "Check the input"),
         ("all", "Prepare the hosts"),
-        ("app", "Deploy the apps"),
+        ("app", "Prepare the apps"),
+        ("app", "Build"),
+        ("app", "Put live"),
         ("web", "Serve the sites"),
     ]
     checks, work = text.split("Prepare the hosts")
     assert re.findall(r"^      (.+)\tTAGS", checks, re.MULTILINE)[0] == "Check the apps against each other"
-    steps = ("host : ", "Deploy\t", "certificate : ", "nginx : ")
+    steps = ("host : ", "Prepare\t", "Build\t", "Migrate\t", "Activate\t", "certificate : ", "nginx : ")
     found = [re.search(rf"^      {step}", work, re.MULTILINE) for step in steps]
     assert all(found), text
     assert [match.start() for match in found] == sorted(match.start() for match in found)
@@ -90,14 +102,33 @@ def test_the_roles_come_in_order(runs):
 
 def test_the_checks_change_nothing():
     """What stands before the first change is an assertion, or the part of a role that consists of them."""
-    (play,) = yaml.safe_load((ROOT / "playbooks/validate.yml").read_text())
-    assert play["any_errors_fatal"] is True
-    for task in play["tasks"]:
+    assert all(play["any_errors_fatal"] is True for play in checks())
+    for task in [task for play in checks() for task in play["tasks"]]:
         (action,) = [key for key in task if key.startswith("ansible.builtin.")]
         assert action in ("ansible.builtin.assert", "ansible.builtin.import_role", "ansible.builtin.include_role")
         assert action == "ansible.builtin.assert" or task[action]["tasks_from"] == "validate"
     site = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
     assert site[0]["ansible.builtin.import_playbook"] == "validate.yml"
+    deploy = yaml.safe_load((ROOT / "playbooks/deploy.yml").read_text())
+    assert deploy[0]["ansible.builtin.import_playbook"] == "validate_apps.yml"
+
+
+def test_a_rollback_begins_with_the_check_of_its_input_alone():
+    """Facts, or the whole of validate.yml, would take longer than the rollback itself."""
+    check, work = yaml.safe_load((ROOT / "playbooks/rollback.yml").read_text())
+    assert (check["hosts"], check["any_errors_fatal"]) == (work["hosts"], True)
+    assert [play["gather_facts"] for play in (check, work)] == [False, False]
+    assert "serial" not in check, "the first hosts would be back before the input of the others is looked at"
+    assert check["tasks"] == checks()[0]["tasks"][:1]
+    assert "ansible.builtin.assert" in check["tasks"][0]
+
+
+def test_a_rollback_of_an_unknown_app_is_not_green(runs):
+    code, text = runs["rollback"]
+    assert code == 2, text
+    assert "app: found 'sohp'; give one of: " in text
+    assert "PLAY [Roll back]" not in text
+    assert re.search(r"changed=0 .*unreachable=0 .*failed=1 ", text)
 
 
 def outcome(text, host):
