@@ -1,0 +1,293 @@
+"""Migrating: what is run, in which order, with which limits, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+from djangoctl.errors import HookError, MigrationError
+from djangoctl.migrate import MARK, PLAN, migrate, plan
+from djangoctl.release import read_json, write_json
+
+MIGRATE = "manage.py migrate --noinput --no-color"
+SAFE = {"migration": "shop.0002_more", "operations": ["Add field more to entry"], "destructive": []}
+LOSING = {
+    "migration": "shop.0003_less",
+    "operations": ["Remove field note from entry", "Delete model Tag"],
+    "destructive": ["Remove field note from entry", "Delete model Tag"],
+}
+HOOKS = {
+    "before_migrate": ["one", "two"],
+    "after_migrate": ["three"],
+    "before_activate": ["x"],
+    "after_activate": ["y"],
+}
+
+
+class FakeSystemd:
+    """Answers with a plan, and notes the rest. `left` is the plan once `migrate` has run, whether it failed or not."""
+
+    def __init__(self, steps):
+        self.steps, self.left, self.ran, self.failing = steps, steps, [], {}
+
+    def manage(self, app, release, words, **options):
+        self.ran.append((release, " ".join(words), options))
+        name = "plan" if str(PLAN) in words else self.ran[-1][1]
+        steps = self.steps
+        if name == "plan" and MIGRATE in self.words:
+            name, steps = "plan again", self.left
+        if name in self.failing:
+            return subprocess.CompletedProcess(words, 1, self.failing[name], None)
+        said = f"noise\n{MARK}{json.dumps({'steps': steps})}\nmore noise\n"
+        return subprocess.CompletedProcess(words, 0, said if name.startswith("plan") else f"output of {name}\n", None)
+
+    @property
+    def words(self):
+        """What was run, without the plan."""
+        return [words for _release, words, _options in self.ran if str(PLAN) not in words]
+
+
+@pytest.fixture
+def app(make_app):
+    return make_app(hooks=HOOKS, lock_timeout="7s")
+
+
+@pytest.fixture
+def release(app, make_release):
+    make_release(app, "old", live=True)
+    return make_release(app, "new", application="shop.wsgi:application")
+
+
+def test_the_plan_is_asked_of_the_release(app, release):
+    system = FakeSystemd([SAFE])
+    assert plan(app, release, system) == [SAFE]
+    assert system.ran == [("new", f"python {PLAN} shop.wsgi:application", {"purpose": "plan"})]
+
+
+def test_hooks_come_around_the_migrations(app, release):
+    system = FakeSystemd([SAFE])
+    assert migrate(app, release, system) == [SAFE]
+    assert system.words == ["one", "two", MIGRATE, "three"]
+    assert {entry[0] for entry in system.ran} == {"new"}
+    assert f"output of {MIGRATE}" in release.log.read_text()
+
+
+def test_no_statement_waits_longer_for_a_lock_than_it_may(app, release):
+    system = FakeSystemd([SAFE])
+    migrate(app, release, system)
+    ((_release, _words, options),) = [entry for entry in system.ran if entry[1] == MIGRATE]
+    assert options["environment"] == {"PGOPTIONS": "-c lock_timeout=7s"}
+
+
+def test_nothing_to_migrate_is_nothing_run(app, release):
+    system = FakeSystemd([])
+    assert migrate(app, release, system) == []
+    assert system.words == []
+
+
+def test_without_a_database_nothing_is_asked(app, make_release):
+    system = FakeSystemd([LOSING])
+    assert migrate(app, make_release(app, "flat", database=False), system) == []
+    assert system.ran == []
+
+
+def test_what_destroys_is_refused_by_name(app, release):
+    system = FakeSystemd([SAFE, LOSING])
+    with pytest.raises(MigrationError, match="migrations that destroy or rewrite data") as caught:
+        migrate(app, release, system)
+    assert system.words == [], "something was run"
+    error = caught.value
+    assert error.log == "shop.0003_less: Remove field note from entry\nshop.0003_less: Delete model Tag"
+    assert (error.code, error.state) == (5, "release old serves on")
+    assert "allow_destructive_migrations=true" in error.hint
+
+
+def test_what_destroys_runs_when_it_is_allowed(app, release):
+    system = FakeSystemd([SAFE, LOSING])
+    assert migrate(app, release, system, allow_destructive=True) == [SAFE, LOSING]
+    assert MIGRATE in system.words
+
+
+def test_a_plan_that_cannot_be_made_stops_all(app, release):
+    system = FakeSystemd([SAFE])
+    system.failing["plan"] = "Traceback\nConflicting migrations detected\n"
+    with pytest.raises(MigrationError, match="migrations of release new cannot be planned") as caught:
+        migrate(app, release, system, allow_destructive=True)
+    assert caught.value.log.endswith("Conflicting migrations detected")
+    assert system.words == []
+
+
+def test_a_migration_that_fails_says_why(app, release):
+    system = FakeSystemd([SAFE])
+    system.failing[MIGRATE] = "line\n" * 40 + "canceling statement due to lock timeout\n"
+    with pytest.raises(MigrationError, match="shop: a migration of release new failed") as caught:
+        migrate(app, release, system)
+    lines = caught.value.log.splitlines()
+    assert (len(lines), lines[-1]) == (25, "canceling statement due to lock timeout")
+    assert caught.value.state == "release old serves on"
+    assert "if a migration was not atomic" in caught.value.hint
+    assert len(release.log.read_text().splitlines()) > 40, "the log has all of it"
+    assert system.words == ["one", "two", MIGRATE], "the hook after it was run"
+
+
+def test_a_first_migration_that_fails_leaves_nothing_live(app, make_release):
+    system = FakeSystemd([SAFE])
+    system.failing[MIGRATE] = "no\n"
+    with pytest.raises(MigrationError) as caught:
+        migrate(app, make_release(app, "one", application="x:y"), system)
+    assert caught.value.state == "nothing was live before"
+
+
+def test_a_hook_before_that_fails_leaves_the_database_alone(app, release):
+    system = FakeSystemd([SAFE])
+    system.failing["one"] = "no\n"
+    with pytest.raises(HookError, match=r"hooks\.before_migrate"):
+        migrate(app, release, system)
+    assert system.words == ["one"]
+
+
+# How far the database is
+
+
+@pytest.fixture
+def known(app, make_release):
+    known = {"migrations": ["shop.0001_initial", "shop.0002_more", "tags.0001_initial"]}
+    return make_release(
+        app, "known", application="x:y", leaves=["shop.0002_more", "tags.0001_initial"], database=True, **known
+    )
+
+
+NOTED = {"release": "known", "leaves": ["shop.0002_more", "tags.0001_initial"], "owing": None}
+
+
+def noted(app):
+    return read_json(app.root / "schema.json")
+
+
+@pytest.mark.parametrize("steps", [[SAFE], []])
+def test_how_far_the_database_is_gets_noted(app, known, steps):
+    migrate(app, known, FakeSystemd(steps))
+    assert noted(app) == NOTED
+
+
+def test_it_is_noted_though_a_hook_afterwards_fails(app, known):
+    system = FakeSystemd([SAFE])
+    system.failing["three"] = "no\n"
+    with pytest.raises(HookError, match=r"hooks\.after_migrate"):
+        migrate(app, known, system)
+    assert noted(app) == {**NOTED, "owing": "known"}
+
+
+@pytest.mark.parametrize("what", ["plan", "one", MIGRATE])
+def test_a_database_that_did_not_get_there_is_not_noted(app, known, what):
+    system = FakeSystemd([SAFE])
+    system.failing[what] = "no\n"
+    with pytest.raises((MigrationError, HookError)):
+        migrate(app, known, system)
+    assert noted(app).get("leaves", []) == []
+    assert noted(app).get("owing") is None
+    assert (app.root / "schema.json").exists() is (what == MIGRATE)
+
+
+def test_what_of_a_migration_that_failed_half_way_ran_is_noted(app, known):
+    write_json(app.root / "schema.json", {"release": "old", "leaves": ["shop.0001_initial"], "owing": None})
+    tags = {"migration": "tags.0001_initial", "operations": ["Create model Tag"], "destructive": []}
+    system = FakeSystemd([SAFE, tags])
+    system.left, system.failing[MIGRATE] = [tags], "no such table\n"
+    with pytest.raises(MigrationError, match="a migration of release known failed") as caught:
+        migrate(app, known, system)
+    assert caught.value.log == "no such table", "the plan that was made again is no part of it"
+    assert noted(app) == {"release": "known", "leaves": ["shop.0001_initial", "shop.0002_more"], "owing": None}
+    assert "three" not in system.words
+
+
+def test_a_database_that_no_longer_answers_is_not_taken_to_have_moved(app, known):
+    before = {"release": "old", "leaves": ["shop.0001_initial"], "owing": None}
+    write_json(app.root / "schema.json", before)
+    system = FakeSystemd([SAFE])
+    system.left, system.failing = [], {MIGRATE: "server closed the connection\n", "plan again": "refused\n"}
+    with pytest.raises(MigrationError, match="a migration of release known failed") as caught:
+        migrate(app, known, system)
+    assert caught.value.log == "server closed the connection"
+    assert noted(app)["leaves"] == before["leaves"]
+
+
+@pytest.mark.parametrize("steps", [[SAFE], []])
+def test_what_a_release_does_not_know_is_still_there(app, known, steps):
+    """What it does know and is no leaf any more goes, or the list would grow for ever."""
+    ahead = ["gone.0001_initial", "shop.0001_initial", "shop.0009_ahead"]
+    write_json(app.root / "schema.json", {"release": "newer", "leaves": ahead, "owing": None})
+    migrate(app, known, FakeSystemd(steps))
+    leaves = ["gone.0001_initial", "shop.0002_more", "shop.0009_ahead", "tags.0001_initial"]
+    assert noted(app) == {**NOTED, "leaves": leaves}
+
+
+# Hooks that are owed
+
+
+@pytest.fixture
+def owed(app, known):
+    system = FakeSystemd([SAFE])
+    system.failing["three"] = "no\n"
+    with pytest.raises(HookError):
+        migrate(app, known, system)
+    return known
+
+
+def test_a_hook_that_failed_is_run_by_the_next_migrate(app, owed):
+    system = FakeSystemd([])
+    assert migrate(app, owed, system) == []
+    assert system.words == ["three"], "the database is where it should be: nothing but the hook is left to do"
+    assert noted(app) == NOTED
+    system = FakeSystemd([])
+    migrate(app, owed, system)
+    assert system.words == [], "it was run twice"
+
+
+def test_a_hook_that_failed_is_run_by_the_release_that_mends_it(app, owed, make_release):
+    record = {"application": "x:y", "migrations": owed.record["migrations"], "leaves": owed.record["leaves"]}
+    system = FakeSystemd([])
+    migrate(app, make_release(app, "mended", **record), system)
+    assert system.words == ["three"]
+    assert noted(app) == {**NOTED, "release": "mended"}
+
+
+def test_a_hook_stays_owed_until_it_has_run(app, owed):
+    system = FakeSystemd([])
+    system.failing["three"] = "no\n"
+    with pytest.raises(HookError, match=r"hooks\.after_migrate"):
+        migrate(app, owed, system)
+    assert noted(app) == {**NOTED, "owing": "known"}
+
+
+def test_a_hook_stays_owed_over_migrations_that_fail(app, owed):
+    system = FakeSystemd([SAFE])
+    system.failing[MIGRATE] = "no\n"
+    with pytest.raises(MigrationError):
+        migrate(app, owed, system)
+    assert noted(app)["owing"] == "known"
+
+
+def test_a_hook_is_not_owed_twice(app, owed):
+    system = FakeSystemd([SAFE])
+    migrate(app, owed, system)
+    assert system.words == ["one", "two", MIGRATE, "three"]
+    assert noted(app) == NOTED
+
+
+def test_a_refused_migration_is_not_noted(app, known):
+    with pytest.raises(MigrationError):
+        migrate(app, known, FakeSystemd([LOSING]))
+    assert not (app.root / "schema.json").exists()
+
+
+def test_a_release_from_before_that_was_recorded_notes_all_it_has(app, make_release):
+    migrate(app, make_release(app, "old-1", application="x:y", migrations=["a.0002", "a.0001"]), FakeSystemd([SAFE]))
+    assert noted(app) == {"release": "old-1", "leaves": ["a.0001", "a.0002"], "owing": None}
+
+
+def test_without_a_database_nothing_is_noted(app, make_release):
+    release = make_release(app, "flat", database=False, migrations=["auth.0001"], leaves=["auth.0001"])
+    migrate(app, release, FakeSystemd([]))
+    assert not (app.root / "schema.json").exists()

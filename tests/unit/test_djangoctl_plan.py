@@ -1,0 +1,187 @@
+"""plan.py as a release's interpreter runs it, against a project on SQLite: one app for each kind of migration."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from djangoctl import plan
+from djangoctl.migrate import MARK, PLAN
+
+SETTINGS = """
+import os
+import release  # of the project's environment: djangoctl has a module of that name beside plan.py
+assert release.OF_THE_PROJECT
+SECRET_KEY = "x"
+INSTALLED_APPS = os.environ["APPS"].split()
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["DATABASE"]}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+print("noise of the settings")
+"""
+WSGI = """
+import os
+from django.core.wsgi import get_wsgi_application
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+application = get_wsgi_application()
+"""
+MIGRATION = """
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [{dependency}]
+    operations = [{operations}]
+"""
+FIRST = """
+migrations.CreateModel("Entry", [
+    ("id", models.BigAutoField(primary_key=True)),
+    ("title", models.CharField(max_length=50)),
+    ("note", models.TextField()),
+]),
+migrations.CreateModel("Tag", [("id", models.BigAutoField(primary_key=True))]),
+"""
+FRESH = 'migrations.CreateModel("Fresh", [("id", models.BigAutoField(primary_key=True)), ("a", models.TextField())])'
+# The second migration of each app, and what of it is destructive.
+CASES = {
+    "remove_field": ('migrations.RemoveField("entry", "title")', ["Remove field title from entry"]),
+    "delete_model": ('migrations.DeleteModel("Tag")', ["Delete model Tag"]),
+    "sql": ('migrations.RunSQL("SELECT 1")', ["Raw SQL operation"]),
+    "rename_field": (
+        'migrations.RenameField("entry", "title", "name")',
+        ["Rename field title on entry to name"],
+    ),
+    "rename_model": ('migrations.RenameModel("Tag", "Label")', ["Rename model Tag to Label"]),
+    "rename_table": ('migrations.AlterModelTable("tag", "labels")', ["Rename table for tag to labels"]),
+    "narrow": (
+        'migrations.AlterField("entry", "title", models.CharField(max_length=20))',
+        ["Alter field title on entry"],
+    ),
+    "retype": ('migrations.AlterField("entry", "note", models.IntegerField())', ["Alter field note on entry"]),
+    "retype_text": ('migrations.AlterField("entry", "title", models.TextField())', ["Alter field title on entry"]),
+    "within": (
+        'migrations.SeparateDatabaseAndState(database_operations=[migrations.RemoveField("entry", "note")])',
+        ["Remove field note from entry"],
+    ),
+    "within_in_turn": (
+        "migrations.SeparateDatabaseAndState(database_operations=["
+        'migrations.AddField("entry", "x", models.TextField(default="")), '
+        'migrations.AlterField("entry", "x", models.IntegerField(default=0))])',
+        ["Alter field x on entry"],
+    ),
+    "after_another": (
+        'migrations.AlterField("entry", "title", models.CharField(max_length=80)), '
+        'migrations.AlterField("entry", "title", models.CharField(max_length=60))',
+        ["Alter field title on entry"],
+    ),
+    "mixed": (
+        f'{FRESH}, migrations.RemoveField("fresh", "a"), migrations.RemoveField("entry", "note")',
+        ["Remove field note from entry"],
+    ),
+    "fresh_sql": (f'{FRESH}, migrations.RunSQL("SELECT 1")', ["Raw SQL operation"]),
+    # Harmless
+    "widen": ('migrations.AlterField("entry", "title", models.CharField(max_length=80))', []),
+    "relabel": ('migrations.AlterField("entry", "note", models.TextField(blank=True, help_text="x"))', []),
+    "add_field": ('migrations.AddField("entry", "more", models.TextField(default=""))', []),
+    "add_index": ('migrations.AddIndex("entry", models.Index(fields=["title"], name="add_index_t"))', []),
+    "code": ("migrations.RunPython(migrations.RunPython.noop)", []),
+    "state_only": ('migrations.SeparateDatabaseAndState(state_operations=[migrations.DeleteModel("Tag")])', []),
+    "fresh": (
+        f'{FRESH}, migrations.AlterField("fresh", "a", models.IntegerField()), migrations.RemoveField("fresh", "a"), '
+        'migrations.RenameModel("Fresh", "Newer"), migrations.DeleteModel("Newer")',
+        [],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The project, with all first migrations applied and all second ones to come. Returns a way to run plan.py."""
+    root = tmp_path_factory.mktemp("plan")
+    files = {"shop/__init__.py": "", "shop/settings.py": SETTINGS, "shop/wsgi.py": WSGI}
+    files |= {"packages/release.py": "OF_THE_PROJECT = True\n"}
+    for name in CASES:
+        files |= {f"{name}/__init__.py": "", f"{name}/migrations/__init__.py": ""}
+        files[f"{name}/migrations/0001_initial.py"] = MIGRATION.format(dependency="", operations=FIRST)
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    environment = {**os.environ, "APPS": " ".join(CASES), "DATABASE": str(root / "db.sqlite3")}
+    environment |= {"PYTHONPATH": str(root / "packages"), "DJANGO_SETTINGS_MODULE": "shop.settings"}
+
+    def run(*words, **more):
+        words = [sys.executable, *(words or (str(PLAN), "shop.wsgi:application"))]
+        return subprocess.run(words, cwd=root, env=environment | more, capture_output=True, text=True, check=False)
+
+    migrated = run("-m", "django", "migrate", "--verbosity=0", "--skip-checks")
+    assert migrated.returncode == 0, migrated.stderr
+    shutil.copy(root / "db.sqlite3", root / "done.sqlite3")
+    run.nothing_to_do = answer(run())
+    for name, (operations, _destructive) in CASES.items():
+        text = MIGRATION.format(dependency=f'("{name}", "0001_initial")', operations=operations)
+        (root / name / "migrations/0002_next.py").write_text(text)
+    run.root = root
+    return run
+
+
+def answer(result):
+    assert result.returncode == 0, result.stderr
+    line = result.stdout.splitlines()[-1]
+    assert line.startswith(MARK)
+    return json.loads(line.removeprefix(MARK))
+
+
+@pytest.fixture(scope="module")
+def steps(project):
+    found = answer(project())
+    assert found["vendor"] == "sqlite"
+    return {step["migration"]: step for step in found["steps"]}
+
+
+def test_both_sides_know_the_mark():
+    assert plan.MARK == MARK
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_destroys_is_named(steps, name):
+    assert steps[f"{name}.0002_next"]["destructive"] == CASES[name][1]
+
+
+def test_all_that_is_to_come_is_told(steps):
+    assert set(steps) == {f"{name}.0002_next" for name in CASES}
+    assert steps["mixed.0002_next"]["operations"] == [
+        "Create model Fresh",
+        "Remove field a from fresh",
+        "Remove field note from entry",
+    ]
+    assert steps["state_only.0002_next"]["operations"] == []
+
+
+def test_nothing_to_come_is_an_empty_plan(project):
+    assert project.nothing_to_do == {"vendor": "sqlite", "steps": []}
+
+
+def test_a_new_database_loses_nothing_but_to_sql(project, tmp_path):
+    found = answer(project(DATABASE=str(tmp_path / "new.sqlite3")))
+    assert len(found["steps"]) == 2 * len(CASES)
+    assert {loss for step in found["steps"] for loss in step["destructive"]} == {"Raw SQL operation"}
+
+
+def test_a_plan_runs_nothing(project, steps):
+    """Not even the table of migrations differs from before."""
+    dumps = []
+    for name in ("db", "done"):
+        with sqlite3.connect(project.root / f"{name}.sqlite3") as connection:
+            dumps.append(list(connection.iterdump()))
+    assert dumps[0] == dumps[1]
+
+
+def test_a_database_that_does_not_answer(project):
+    result = project(DATABASE="/no/such/directory/db.sqlite3")
+    assert result.returncode != 0
+    assert "unable to open database file" in result.stderr
+    assert MARK not in result.stdout

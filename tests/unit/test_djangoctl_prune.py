@@ -1,0 +1,180 @@
+"""Retention: which releases stay, and which of their static files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from djangoctl import release as releases
+from djangoctl.prune import prune, running
+from djangoctl.release import write_json
+from djangoctl.static import publish
+
+
+@pytest.fixture
+def app(make_app):
+    return make_app(keep_releases=2)
+
+
+@pytest.fixture
+def make(make_release):
+    """`make(app, "a", "b", live="b")`: good releases in that order of building, activated in that order too."""
+
+    def run(app, *names, live, history=None):
+        for name in names:
+            make_release(app, name)
+        releases.point(app.current, app.releases / live)
+        write_json(app.root / "live.json", {"release": live, "history": list(names) if history is None else history})
+
+    return run
+
+
+@pytest.fixture
+def worker():
+    """`worker(directory)`: a process that works there until the test is over."""
+    started = []
+
+    def run(directory):
+        words = [sys.executable, "-c", "print('up', flush=True); import sys; sys.stdin.read()"]
+        process = subprocess.Popen(words, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout.readline() == "up\n"
+        return process
+
+    yield run
+    for process in started:
+        process.communicate()
+
+
+def left(app):
+    return [release.id for release in releases.all_of(app)]
+
+
+def test_the_last_good_ones_stay(app, make):
+    make(app, "a", "b", "c", "d", live="d")
+    assert prune(app) == ["a", "b"]
+    assert left(app) == ["c", "d"]
+    assert prune(app) == []
+
+
+def test_the_number_is_the_inventorys(make_app, make):
+    app = make_app(keep_releases=3)
+    make(app, "a", "b", "c", "d", live="d")
+    assert prune(app) == ["a"]
+
+
+def test_age_is_the_record_of_activations(app, make):
+    """Built first, and live again a moment ago: neither the order of building nor a file's time counts."""
+    make(app, "a", "b", "c", "d", live="a", history=["b", "c", "d", "a"])
+    for age, name in enumerate(["d", "c", "b", "a"]):
+        for path in (app.releases / name, app.releases / name / "release.json"):
+            os.utime(path, (age, age))
+    assert prune(app) == ["b", "c"]
+    assert left(app) == ["a", "d"]
+
+
+def test_what_was_never_live_goes_before_what_was(app, make, make_release):
+    make(app, "a", "b", live="b")
+    for name in ("never", "newest"):
+        make_release(app, name)
+    assert prune(app) == ["never"]
+    # The newest is on its way, and takes the place of none that somebody may go back to.
+    assert left(app) == ["a", "b", "newest"]
+
+
+def test_what_is_live_stays_whatever_the_record_says(make_app, make):
+    app = make_app(keep_releases=1)
+    make(app, "a", "b", "c", live="a")
+    assert prune(app) == ["b"]
+    assert left(app) == ["a", "c"]
+
+
+def test_what_the_stand_in_runs_stays(app, make):
+    make(app, "a", "b", "c", "d", live="d")
+    releases.point(app.following, app.releases / "a")
+    assert prune(app) == ["b"]
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["plain", "root-is-a-link"])
+def test_what_a_process_works_in_stays_until_it_ends(app, make, worker, linked):
+    if linked:
+        elsewhere = app.root.with_name("disk")
+        app.root.rename(elsewhere)
+        app.root.symlink_to(elsewhere)
+    make(app, "a", "b", "c", "d", live="d")
+    draining = worker(app.releases / "a/source")
+    assert running(app) == {"a"}
+    assert prune(app) == ["b"]
+    draining.communicate()
+    assert running(app) == set()
+    assert prune(app) == ["a"]
+
+
+def test_only_the_last_failed_one_stays(app, make, make_release):
+    make(app, "a", "b", live="b")
+    for name in ("bad", "worse"):
+        make_release(app, name, state="failed")
+        (app.releases / name / "build.log").write_text("why")
+    make_release(app, "cut-short", state="building")
+    assert prune(app) == ["bad", "cut-short"]
+    assert (app.releases / "worse/build.log").read_text() == "why"
+
+
+def test_a_failed_one_takes_no_good_ones_place(app, make, make_release):
+    make(app, "a", "b", live="b")
+    make_release(app, "bad", state="failed")
+    assert prune(app) == []
+
+
+def test_the_cache_of_packages_stays(app, make):
+    (app.releases / ".packages/wheel").write_text("x")
+    make(app, "a", "b", "c", live="c")
+    assert prune(app) == ["a"]
+    assert (app.releases / ".packages/wheel").exists()
+
+
+def test_static_files_go_with_the_last_release_that_has_them(app, make_release):
+    names = ["a", "b", "c"]
+    for number, name in enumerate(names, 1):
+        files = {f"app.{name}.css": name, f"deep/{name}/x.js": name, "shared.css": name * number}
+        release = make_release(app, name, files, live=True)
+        publish(app, release)
+    write_json(app.root / "live.json", {"history": names})
+    app.maintenance.write_text("back soon")
+    (app.static / "stray.txt").write_text("x")
+    assert prune(app) == ["a"]
+    found = {str(path.relative_to(app.static)) for path in app.static.rglob("*")}
+    assert found == {
+        ".maintenance.html",
+        "app.b.css",
+        "app.c.css",
+        "deep",
+        "deep/b",
+        "deep/b/x.js",
+        "deep/c",
+        "deep/c/x.js",
+        "shared.css",
+    }
+    assert (app.static / "shared.css").read_text() == "ccc"
+
+
+def test_static_files_that_are_collected_in_the_source_stay(app, make_release):
+    for name in ("a", "b", "c"):
+        release = make_release(app, name, live=True)
+        (release.path / "static").rmdir()
+        (release.path / "source/public").mkdir()
+        (release.path / f"source/public/{name}.css").write_text(name)
+        (release.path / "static").symlink_to("source/public")
+        publish(app, release)
+    write_json(app.root / "live.json", {"history": ["a", "b", "c"]})
+    prune(app)
+    assert sorted(path.name for path in app.static.iterdir()) == ["b.css", "c.css"]
+
+
+def test_nothing_removed_is_nothing_swept(app, make):
+    make(app, "a", live="a")
+    (app.static / "stray.txt").write_text("x")
+    assert prune(app) == []
+    assert (app.static / "stray.txt").exists()
