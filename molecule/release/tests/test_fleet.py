@@ -1,0 +1,169 @@
+"""One app on two hosts with one database: built everywhere, migrated once, put live one after the other, or nowhere."""
+
+import subprocess
+import time
+from contextlib import contextmanager
+
+import fleet
+from variants import BUILD, HELD, MOOD, NO_HELD, project, replace
+
+FIRST, SECOND = fleet.HOSTS
+SLEEPERS = "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(120)%'"
+
+
+def publish(name: str, changes: dict[str, str]) -> None:
+    """Commit a version of the ledger to its repository, with a tag."""
+    clone = BUILD / "git" / "ledger"
+    replace(clone, project(name, changes))
+    git = ["git", "-C", str(clone), "-c", "user.name=fixture", "-c", "user.email=fixture@example.com"]
+    subprocess.run([*git, "add", "--all"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", f"--message={name}"], check=True)
+    subprocess.run([*git, "tag", "--force", name], check=True, capture_output=True)
+    bare = BUILD / "git" / "ledger.git"
+    subprocess.run([*git, "push", "--quiet", "--force", "--tags", str(bare), "main"], check=True)
+    fleet.on(fleet.CLIENT, "rm", "-rf", "/srv/git/ledger.git")
+    subprocess.run(["docker", "cp", str(bare), f"{fleet.CLIENT}:/srv/git/ledger.git"], check=True)
+    fleet.on(fleet.CLIENT, "chown", "-R", "git:git", "/srv/git/ledger.git")
+
+
+def release_log(host: str) -> str:
+    return fleet.on(host, "sh", "-c", "cat /srv/ledger/current/*.log").stdout
+
+
+def sql(statement: str) -> str:
+    return fleet.on(fleet.CLIENT, "runuser", "-u", "postgres", "--", "psql", "-qtA", "ledger", "-c", statement).stdout
+
+
+def versions() -> dict[str, str]:
+    return fleet.both(lambda host: fleet.version(host, "ledger"))
+
+
+@contextmanager
+def table_held():
+    """Somebody's transaction reads the table and does not end."""
+    script = "begin; select count(*) from entries_entry; select pg_sleep(120);"
+    words = ["docker", "exec", fleet.CLIENT, "runuser", "-u", "postgres", "--", "psql", "-q", "ledger", "-c", script]
+    holder = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    held = "select count(*) from pg_locks l join pg_class c on c.oid = l.relation where c.relname = 'entries_entry'"
+    try:
+        fleet.wait(lambda: int(sql(f"{held} and l.mode = 'AccessShareLock'")) > 0, 20, "the lock")
+        yield
+    finally:
+        sql(SLEEPERS + " and pid <> pg_backend_pid()")
+        holder.wait(timeout=30)
+
+
+def deploy(name: str, *words: str, **options) -> subprocess.CompletedProcess[str]:
+    return fleet.play("deploy", *words, app="ledger", ledger_version=name, **options)
+
+
+def visitors():
+    return fleet.visitors(app="ledger")
+
+
+def test_check_mode_shows_the_plan_and_changes_nothing():
+    publish("mood", MOOD)
+    before = versions()
+    kept = fleet.both(lambda host: fleet.ctl(host, "ledger", "releases"))
+    result = deploy("mood", "--check")
+    assert result.returncode == 0, result.stdout[-6000:]
+    assert "entries.0002_mood" in result.stdout
+    assert "Add field mood to entry" in result.stdout
+    assert versions() == before
+    assert fleet.both(lambda host: fleet.ctl(host, "ledger", "releases")) == kept
+    assert sql("select count(*) from django_migrations where name = '0002_mood'").strip() == "0"
+
+
+def test_migrates_once_and_activates_everywhere():
+    with visitors():
+        result = deploy("mood")
+    assert result.returncode == 0, result.stdout[-6000:]
+    assert set(versions().values()) == {"mood"}
+    assert sql("select count(*) from django_migrations where name = '0002_mood'").strip() == "1"
+    told = {host: release_log(host).count("told: before_migrate") for host in fleet.HOSTS}
+    assert told == {FIRST: 1, SECOND: 0}, "the hooks of a migration run where it runs"
+    for host in fleet.HOSTS:
+        log = release_log(host)
+        assert log.index("told: before_activate in mood-") < log.index("told: after_activate in mood-")
+
+
+def test_deploy_key_is_on_no_host():
+    key = (BUILD / "deploy_key").read_text().splitlines()[2]
+    for host in fleet.HOSTS:
+        places = ["/etc", "/srv/ledger/repo", "/root", "/run", "/tmp", "/var/log", "/var/tmp"]
+        found = fleet.on(host, "grep", "-rlsF", "--", key, *places, check=False)
+        assert found.stdout == "", found.stdout
+        assert fleet.on(host, "sh", "-c", "ls -A /srv/ledger/repo").stdout
+
+
+def test_migration_gives_up_waiting_for_a_lock():
+    publish("held", HELD)
+    with table_held(), visitors():
+        began = time.monotonic()
+        result = deploy("held")
+        assert time.monotonic() - began < 110, "it waited for the other transaction"
+    assert result.returncode != 0
+    assert "lock timeout" in result.stdout, result.stdout[-4000:]
+    assert set(versions().values()) == {"mood"}
+    result = deploy("held")
+    assert result.returncode == 0, result.stdout[-6000:]
+    assert set(versions().values()) == {"held"}
+
+
+def test_failure_on_one_host_returns_the_others():
+    """The second host cannot reach health: the first one goes back to what both served."""
+    before = fleet.both(lambda host: fleet.served(host, "ledger"))
+    publish("uneven", HELD)
+    health = f"{{{{ '/healthz' if inventory_hostname == '{FIRST}' else '/nowhere' }}}}"
+    with visitors():
+        result = deploy("uneven", ledger_health=health)
+        assert result.returncode != 0
+        assert fleet.both(lambda host: fleet.served(host, "ledger")) == before
+    said = result.stdout
+    assert "TASK [django : Put back what was live before]" in said
+    assert f"{FIRST}: ledger to {before[FIRST]}" in said, said[-6000:]
+    assert "GET /nowhere as ledger.test: answered 404" in said.replace("\\n", " "), (
+        "the journal of the host that failed"
+    )
+    audit = fleet.on(FIRST, "cat", "/var/log/djangofleet/ledger.log").stdout.splitlines()
+    assert ["uneven-" in audit[-2], before[FIRST] in audit[-1]] == [True, True], "it had been live there"
+    result = deploy("uneven")
+    assert result.returncode == 0, result.stdout[-6000:]
+    assert set(versions().values()) == {"uneven"}
+
+
+def test_host_that_was_away_catches_up():
+    result = deploy("held", host=FIRST)
+    assert result.returncode == 0, result.stdout[-6000:]
+    assert versions() == {FIRST: "held", SECOND: "uneven"}
+    with visitors():
+        result = deploy("held")
+    assert result.returncode == 0, result.stdout[-6000:]
+    assert set(versions().values()) == {"held"}
+
+
+def test_destructive_migration_is_refused_until_it_is_allowed():
+    publish("no-held", NO_HELD)
+    with visitors():
+        result = deploy("no-held")
+        assert result.returncode != 0
+        assert "entries.0004_no_held: Remove field held from entry" in result.stdout, result.stdout[-4000:]
+        assert "allow_destructive_migrations=true" in result.stdout
+        assert set(versions().values()) == {"held"}
+        result = deploy("no-held", allow_destructive_migrations=True)
+        assert result.returncode == 0, result.stdout[-4000:]
+    assert set(versions().values()) == {"no-held"}
+
+
+def test_rollback_behind_the_schema_is_refused_until_it_is_allowed():
+    """Continues the test above: `no-held` is live, and `held` knows nothing of the column that is gone."""
+    with visitors():
+        result = fleet.play("rollback", app="ledger")
+        assert result.returncode != 0
+        assert "the database is ahead of release held-" in result.stdout, result.stdout[-4000:]
+        assert "entries.0004_no_held" in result.stdout
+        assert "allow_schema_ahead=true" in result.stdout
+        assert set(versions().values()) == {"no-held"}
+        result = fleet.play("rollback", app="ledger", allow_schema_ahead=True)
+        assert result.returncode == 0, result.stdout[-4000:]
+    assert set(versions().values()) == {"held"}
