@@ -39,6 +39,12 @@ bench-converge: venv ## What a first and an unchanged run of site.yml cost
 	@scripts/image $(DISTRO)
 	@bench/converge
 
+.PHONY: bench-release
+bench-release: venv ## What a release costs: its visitors while it goes live, and its time
+	@scripts/engine
+	@scripts/image $(sort $(DISTRO) 13)
+	@bench/release
+
 .PHONY: docs
 docs: venv ## Write the tables in the roles' README files from their argument specs
 	@scripts/docs

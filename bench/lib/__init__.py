@@ -1,1 +1,1 @@
-"""The parts of bench/converge."""
+"""The parts of bench/converge and bench/release."""

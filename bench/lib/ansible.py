@@ -1,4 +1,4 @@
-"""The contestant Ansible: runs site.yml as a user does, and reads the counter on the host."""
+"""The contestant Ansible: runs playbooks as a user does, and reads the counter on the host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RECAP = re.compile(r"^\S+ +: ok=\d+ +changed=(\d+) ", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Run:
-    """One run of site.yml.
+    """One run of a playbook.
 
     :param executions: how often the host started Ansible's interpreter: once for each execution of a module.
     """
@@ -45,13 +45,23 @@ def executions(host: Host) -> int:
 def site(clock: Clock, label: str, host: Host, *options: str, apps: int = 1, same: bool = False, **environment) -> Run:
     """Run site.yml.
 
-    :param label: names the run on the screen and its log, which ends with the tasks that took longest.
     :param apps: how many of the inventory's apps there are to be.
+    """
+    options = ("-e", f"bench_apps_count={apps}", *options)
+    return play(clock, label, host, "site.yml", *options, same=same, **environment)
+
+
+def play(
+    clock: Clock, label: str, host: Host, playbook: str, *options: str, same: bool = False, **environment: str
+) -> Run:
+    """Run a playbook.
+
+    :param label: names the run on the screen and its log, which ends with the tasks that took longest.
     :param same: the host is as it should be already.
     :raises BenchError: the run failed, or changed something where all was as it should be.
     """
     host.shell(": >/opt/bench/executions")
-    words = ["ansible-playbook", "site.yml", *_inventory(host), "-e", f"bench_apps_count={apps}", *options]
+    words = ["ansible-playbook", playbook, *_inventory(host), *options]
     environment = {"ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.profile_tasks", **environment}
     timed = clock.run(label, host, words, **environment)
     recap = RECAP.search(timed.output)

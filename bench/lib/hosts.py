@@ -1,10 +1,10 @@
-"""The measured hosts: fresh containers, one per contestant, gone at the end."""
+"""The measured hosts: fresh containers, gone at the end."""
 
 from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,15 @@ class Host:
         if result.returncode != 0:
             raise BenchError(f"{self.name}: {source} could not be copied: {result.stderr}")
 
+    @property
+    def address(self) -> str:
+        """The host's address on the containers' network."""
+        words = ("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", self.name)
+        found = docker(*words).stdout.split()
+        if not found:
+            raise BenchError(f"{self.name} has no address")
+        return found[0]
+
     def cpu_seconds(self) -> float:
         """The processor time that the host's processes have taken so far."""
         first, second = "/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpuacct/cpuacct.usage"  # cgroup v2, v1
@@ -58,23 +67,26 @@ def docker(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def fresh(image: str, names: Sequence[str]) -> Iterator[list[Host]]:
-    """Start a container of each name and remove them at the end, whatever happens in between."""
-    remove(names)  # left over by a run that was killed
+def fresh(containers: Mapping[str, str]) -> Iterator[list[Host]]:
+    """Start these containers and remove them at the end, whatever happens in between.
+
+    :param containers: the image of each, by name.
+    """
+    remove(containers)  # left over by a run that was killed
     try:
-        for name in names:
+        for name, image in containers.items():
             result = docker("run", "--detach", "--name", name, "--hostname", name, *OPTIONS, image)
             if result.returncode != 0:
                 raise BenchError(f"{name} did not start: {result.stderr.strip()}")
-        hosts = [Host(name) for name in names]
+        hosts = [Host(name) for name in containers]
         for host in hosts:
             _wait(host)
         yield hosts
     finally:
-        remove(names)
+        remove(containers)
 
 
-def remove(names: Sequence[str]) -> None:
+def remove(names: Iterable[str]) -> None:
     for name in names:
         docker("rm", "--force", "--volumes", name)
 

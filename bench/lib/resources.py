@@ -97,10 +97,14 @@ def write(resources: dict[str, list], source: Path, directory: Path) -> None:
             path.write_bytes(base64.b64decode(entry.pop("content")))
     (directory / "resources.json").write_text(json.dumps(resources, indent=1) + "\n")
     (directory / "resources.sh").write_text(_as_shell(resources))
-    # As the role leaves it on the controller: without what is no source (plugins/action/release.py).
-    ignored = shutil.ignore_patterns(".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", "*.pyc")
-    shutil.copytree(source, directory / "source", symlinks=True, ignore=ignored)
+    copy_source(source, directory / "source")
     shutil.make_archive(str(directory / "source"), "gztar", directory / "source")
+
+
+def copy_source(source: Path, target: Path) -> None:
+    """Copy a project as the role leaves it on the controller: without what is no source (plugins/action/release.py)."""
+    ignored = shutil.ignore_patterns(".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", "*.pyc")
+    shutil.copytree(source, target, symlinks=True, ignore=ignored)
 
 
 def _as_shell(resources: dict[str, list]) -> str:
