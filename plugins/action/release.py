@@ -59,7 +59,17 @@ class ActionModule(ActionBase):
     """Asks the host whether it has the release before it sends anything."""
 
     _VALID_ARGS = frozenset(
-        ("app", "state", "source", "revision", "version", "release", "allow_destructive", "allow_schema_ahead")
+        (
+            "app",
+            "state",
+            "source",
+            "revision",
+            "version",
+            "release",
+            "allow_destructive",
+            "allow_schema_ahead",
+            "rollout",
+        )
     )
 
     def run(self, tmp=None, task_vars=None):

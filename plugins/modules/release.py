@@ -60,6 +60,12 @@ options:
     description: With V(active) and V(rolled_back), even if the database is ahead of the release.
     type: bool
     default: false
+  rollout:
+    description:
+      - When the rollout began that this is a part of, as text that sorts, such as an ISO 8601 time. Of two that meet on
+        a host the later one fails, and the earlier one waits until the host is free.
+    type: str
+    default: ""
 attributes:
   check_mode: {support: full}
   diff_mode: {support: none}
@@ -151,6 +157,7 @@ def main() -> None:
             "release": {"type": "str"},
             "allow_destructive": {"type": "bool", "default": False},
             "allow_schema_ahead": {"type": "bool", "default": False},
+            "rollout": {"type": "str", "default": ""},
             "actor": {"type": "str", "default": ""},
         },
         required_if=[
@@ -174,7 +181,7 @@ def main() -> None:
         )
     if not os.path.exists(PROGRAM):
         module.fail_json(msg="there is no djangoctl on this host: run the role django first")
-    os.environ["DJANGOCTL_ACTOR"] = params["actor"]
+    os.environ.update({"DJANGOCTL_ACTOR": params["actor"], "DJANGOCTL_ROLLOUT": params["rollout"]})
     code, out, err = module.run_command([PROGRAM, *words(params, module.check_mode)])
     try:
         result = json.loads(out)

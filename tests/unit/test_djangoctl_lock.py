@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,15 @@ with lock.held(app.App("shop", Path("/nowhere"), {}), "build v1-1"):
 
 
 @pytest.fixture
-def holder(make_app):
-    """Another process that has the lock of the app."""
+def holder(make_app, request):
+    """Another process that has the lock of the app; its parameter is when its rollout began."""
     make_app()
-    environment = {**os.environ, "DJANGOFLEET_RUN": str(lock.RUN), "DJANGOCTL_ACTOR": "ada by ansible"}
+    environment = {
+        **os.environ,
+        "DJANGOFLEET_RUN": str(lock.RUN),
+        "DJANGOCTL_ACTOR": "ada by ansible",
+        "DJANGOCTL_ROLLOUT": getattr(request, "param", ""),
+    }
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(LIBRARY)], stdout=subprocess.PIPE, text=True, env=environment
     )
@@ -83,6 +89,38 @@ def test_a_lock_that_is_held_but_not_signed_yet(make_app, holder):
     app = make_app()
     (lock.RUN / "shop.lock").write_text("")
     with pytest.raises(LockedError, match="locked by somebody"), lock.held(app, "x"):
+        pytest.fail("two had the lock")
+
+
+@pytest.mark.parametrize("holder", ["2026-01-01T00:00:01"], indirect=True)
+def test_the_earlier_of_two_rollouts_waits(make_app, holder, monkeypatch):
+    monkeypatch.setenv("DJANGOCTL_ROLLOUT", "2026-01-01T00:00:00")
+    app = make_app()
+    ender = threading.Timer(0.5, holder.kill)
+    ender.start()
+    with lock.held(app, "build v2-1"):
+        assert not ender.is_alive(), "two had the lock"
+        assert json.loads((lock.RUN / "shop.lock").read_text())["rollout"] == "2026-01-01T00:00:00"
+
+
+@pytest.mark.parametrize(
+    ("holder", "own"),
+    [("2026-01-01T00:00:00", "2026-01-01T00:00:01"), ("2026-01-01T00:00:00", ""), ("", "2026-01-01T00:00:00")],
+    ids=["later", "no rollout", "by hand"],
+    indirect=["holder"],
+)
+def test_all_others_give_way_at_once(make_app, holder, own, monkeypatch):
+    monkeypatch.setenv("DJANGOCTL_ROLLOUT", own)
+    with pytest.raises(LockedError, match="locked by ada by ansible"), lock.held(make_app(), "build v2-1"):
+        pytest.fail("two had the lock")
+    assert holder.poll() is None
+
+
+@pytest.mark.parametrize("holder", ["2026-01-01T00:00:01"], indirect=True)
+def test_patience_ends(make_app, holder, monkeypatch):
+    monkeypatch.setenv("DJANGOCTL_ROLLOUT", "2026-01-01T00:00:00")
+    monkeypatch.setattr(lock, "PATIENCE", 0.5)
+    with pytest.raises(LockedError), lock.held(make_app(), "build v2-1"):
         pytest.fail("two had the lock")
 
 

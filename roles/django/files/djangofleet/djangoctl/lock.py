@@ -20,6 +20,8 @@ from .release import now
 RUN = Path(os.environ.get("DJANGOFLEET_RUN", "/run/djangofleet"))
 LOGS = Path(os.environ.get("DJANGOFLEET_LOGS", "/var/log/djangofleet"))
 PAUSES = (0, 0.02, 0.05, 0.1)  # seconds before each attempt to take a lock
+# How long, in seconds, a rollout waits for one that gives way to it: as long as what that one has begun may take.
+PATIENCE = 900
 
 
 def actor() -> str:
@@ -27,8 +29,13 @@ def actor() -> str:
     return os.environ.get("DJANGOCTL_ACTOR") or os.environ.get("SUDO_USER") or getpass.getuser()
 
 
+def rollout() -> str:
+    """When the rollout began that this command is a part of, as text that sorts; empty if it is none."""
+    return os.environ.get("DJANGOCTL_ROLLOUT", "")
+
+
 def holder(app: App) -> dict | None:
-    """Who has the app's lock: actor, action, since, pid. None if nobody has."""
+    """Who has the app's lock: actor, action, since, pid, and rollout if it is part of one. None if nobody has."""
     with suppress(FileNotFoundError), open(RUN / f"{app.name}.lock") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -41,11 +48,17 @@ def holder(app: App) -> dict | None:
 def held(app: App, action: str) -> Iterator[None]:
     """Hold the app's lock. The kernel lets go of it when the process ends, however it ends.
 
+    Two rollouts that begin at once may each be first on some of the hosts, and would stop each other. So the one that
+    began later gives way at once, and the earlier one waits for what the other has begun. Nobody waits in a circle.
+
     :raises LockedError: somebody has it; the text says who, since when and what for.
     """
     RUN.mkdir(parents=True, exist_ok=True)
     with open(RUN / f"{app.name}.lock", "a+") as handle:
-        if not _taken(handle):
+        deadline = time.monotonic() + PATIENCE
+        while not _taken(handle):
+            if rollout() and rollout() < _signature(handle).get("rollout", "") and time.monotonic() < deadline:
+                continue
             raise LockedError(
                 "{app}: locked by {actor} since {since} for {action} (process {pid})".format(
                     app=app.name, **_signature(handle)
@@ -54,7 +67,8 @@ def held(app: App, action: str) -> Iterator[None]:
                 hint="wait for it to end, then try again",
             )
         handle.truncate(0)
-        json.dump({"actor": actor(), "action": action, "since": now(), "pid": os.getpid()}, handle)
+        said = {"actor": actor(), "action": action, "since": now(), "pid": os.getpid()}
+        json.dump({**said, "rollout": rollout()} if rollout() else said, handle)
         handle.flush()
         try:
             yield
