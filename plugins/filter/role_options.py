@@ -8,8 +8,8 @@ name: role_options
 short_description: A role's variables as its argument spec means them
 author: djangofleet developers (@djangofleet)
 description:
-  - Coerces each value to its type, so that a text where a list is meant becomes a list of one, and fills in the defaults
-    of nested options. What was not given and has no default is left out.
+  - Coerces each value to its type, so that a text where a list is meant becomes a list of one, and fills in the
+    defaults of nested options. What was not given and has no default is left out.
 positional: role
 options:
   _input:
@@ -37,7 +37,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import options_of
 
 

@@ -8,8 +8,8 @@ name: role_variables
 short_description: The public variables of a role of this collection, or one of its internal values
 author: djangofleet developers (@djangofleet)
 description:
-  - Gives what an inventory says for every variable that the role's argument spec knows, and the role's defaults where it
-    says nothing. Works inside of the role and outside of it, so that a playbook can ask before a role runs.
+  - Gives what an inventory says for every variable that the role's argument spec knows, and the role's defaults where
+    it says nothing. Works inside of the role and outside of it, so that a playbook can ask before a role runs.
   - With O(value) it gives one variable of the role's C(vars/) instead.
 options:
   _terms:
@@ -43,7 +43,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.lookup import LookupBase
-
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, spec_of
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, nearest, problem
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
