@@ -39,6 +39,13 @@ PATTERNS: dict[str, str] = {
     "size": r"\d+[KMGT]?",
     "time_of_day": r"(?:[01]\d|2[0-3]):[0-5]\d",
     "time_span": r"(?:\d+ ?(?:s|sec|min|h|hr|d|day|days|w|week|weeks|month|months|y|year|years)?)(?: \d+ ?[a-z]+)*",
+    # An app
+    "app": r"(?!(?:authority|certificates)\Z)(?!.*-next\Z)[a-z][a-z0-9-]{0,22}[a-z0-9]?",
+    "unit": r"(?!next\Z)(?!.*-replace\Z)[a-z][a-z0-9-]{0,23}",
+    "workers": r"auto|[1-9][0-9]*",
+    "program": r"/\S+",
+    "request": r"/[^\s#]*",
+    "url": r"/(?:[\w.-]+/)*|https?://\S+/",
 }
 COMPILED = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 COMPILED_DOMAIN = re.compile(DOMAIN)
