@@ -25,7 +25,10 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"django_apps": [SHOP, BLOG | {"domains": ["Shop.example.com"]}]},
         ["django_apps[].domains: 'shop.example.com' is there 2 times"],
     ),
-    "name": ({"django_apps": [BLOG, SHOP | {"name": "Shop 1"}]}, ["django_apps[Shop 1].name: found 'Shop 1'; give up to 24"]),
+    "name": (
+        {"django_apps": [BLOG, SHOP | {"name": "Shop 1"}]},
+        ["django_apps[Shop 1].name: found 'Shop 1'; give up to 24"],
+    ),
     "key": (
         {"django_apps": [SHOP | {"gunicorn": {"worker": 3}}]},
         ["django_apps[shop].gunicorn.worker: is not known; did you mean 'workers'?"],
