@@ -443,8 +443,10 @@ def django_problems(given: Mapping[str, Any], is_there: Callable[[str, str], boo
     :param given: the variables as the inventory gives them.
     :param is_there: whether a path of the controller is a "directory" or a "file": (path, kind).
     """
-    name = given.get("django_app_path")
-    return option_problems(given) + app_problems(given.get("django_app"), name or "django_app", is_there)
+    app = given.get("django_app")
+    if not app:  # a playbook asks before it includes the role for an app
+        return option_problems(given)
+    return option_problems(given) + app_problems(app, given.get("django_app_path") or "django_app", is_there)
 
 
 def option_problems(given: Mapping[str, Any]) -> list[str]:
