@@ -29,7 +29,7 @@ options:
 EXAMPLES = r"""
 - name: Show which timers could never start
   ansible.builtin.debug:
-    msg: "{{ __django.django_app | djangofleet.stack.django_calendar_problems('django_app', ['dayly']) }}"
+    msg: "{{ __django_options.django_app | djangofleet.stack.django_calendar_problems('django_app', ['dayly']) }}"
 """
 
 RETURN = r"""

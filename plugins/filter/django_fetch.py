@@ -17,7 +17,7 @@ options:
 """
 
 EXAMPLES = r"""
-__django_fetch: "{{ __django.django_app | djangofleet.stack.django_fetch }}"
+__django_fetch: "{{ __django_options.django_app | djangofleet.stack.django_fetch }}"
 """
 
 RETURN = r"""

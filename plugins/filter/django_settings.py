@@ -31,7 +31,7 @@ options:
 """
 
 EXAMPLES = r"""
-__django_settings: "{{ __django | djangofleet.stack.django_settings(__django_uv, __django_sandbox, []) }}"
+__django_settings: "{{ __django_options | djangofleet.stack.django_settings(__django_uv, __django_sandbox, []) }}"
 """
 
 RETURN = r"""

@@ -764,8 +764,8 @@ def test_a_question_without_a_source_is_no_rehearsal(module):
         ("active", True, "activate", True),
         ("rolled_back", False, "rollback", False),
         ("rolled_back", True, "rollback", True),
-        ("returned", False, "activate", False),
-        ("returned", True, "activate", True),
+        ("reverted", False, "activate", False),
+        ("reverted", True, "activate", True),
     ],
 )
 @pytest.mark.parametrize("allowed", [False, True])
@@ -775,9 +775,9 @@ def test_the_module_asks_for_a_release(module, state, check, verb, dry, allowed)
     options = cli.parser().parse_args(module.words(params, check))
     assert (options.command, options.release, getattr(options, "dry_run", False)) == (verb, "v1-1", dry)
     assert getattr(options, "allow_destructive", None) == {"migrate": allowed}.get(verb)
-    # What is returned to ran on this schema a moment ago, and is left alone where it is still live.
-    assert getattr(options, "allow_schema_ahead", allowed) == (allowed or state == "returned")
-    assert getattr(options, "unless_live", False) == (state == "returned")
+    # What is gone back to ran on this schema a moment ago, and is left alone where it is still live.
+    assert getattr(options, "allow_schema_ahead", allowed) == (allowed or state == "reverted")
+    assert getattr(options, "unless_live", False) == (state == "reverted")
 
 
 def test_the_module_goes_back_to_the_one_before(module):

@@ -202,7 +202,7 @@ def test_only_the_apps_that_are_meant_are_worked_on():
 @pytest.mark.parametrize("name", ["allow_destructive_migrations", "allow_schema_ahead"])
 def test_permissions_are_given_on_the_command_line_or_by_an_inventory(evaluate, name):
     def allowed(**variables):
-        return evaluate("django", f"__django.django_{name}", django_app=SHOP, **variables)
+        return evaluate("django", f"__django_options.django_{name}", django_app=SHOP, **variables)
 
     assert allowed() is False
     assert allowed(**{name: "true"}) is True
@@ -215,9 +215,9 @@ def test_singletons_run_on_the_first_host_of_the_inventory(wired, evaluate):
     assert primary == "app1"
     for host, wanted in (("app1", True), ("app2", False)):
         given = {"django_app": SHOP, "inventory_hostname": host}
-        assert evaluate("django", "__django.django_primary", django_app_primary=primary, **given) is wanted
-        assert evaluate("django", "__django.django_primary", **given) is True, "without a playbook each host is its own"
-        assert evaluate("django", "__django.django_primary", django_primary=not wanted, **given) is not wanted
+        assert evaluate("django", "__django_options.django_primary", django_app_primary=primary, **given) is wanted
+        assert evaluate("django", "__django_options.django_primary", **given) is True, "each host is its own"
+        assert evaluate("django", "__django_options.django_primary", django_primary=not wanted, **given) is not wanted
 
 
 @pytest.mark.parametrize(
