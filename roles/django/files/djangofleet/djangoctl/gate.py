@@ -16,8 +16,8 @@ import sys
 import time
 
 
-class Late(BaseException):
-    """The time is over. No Exception: the app's own handlers would make an answer of it."""
+class HealthTimeout(BaseException):
+    """The health check took too long. Not an Exception, which the app's own handlers would turn into a response."""
 
 
 def load(application: str):
@@ -126,7 +126,7 @@ def main(config: str, name: str) -> int:
     sys.path[0] = os.getcwd()  # in place of the directory of this file: a project may have a package `release` too
 
     def give_up(_signal, _frame) -> None:
-        raise Late(f"no answer within {health['timeout']} s")
+        raise HealthTimeout(f"no answer within {health['timeout']} s")
 
     signal.signal(signal.SIGALRM, give_up)
     path, _, query = health["path"].partition("?")
@@ -140,11 +140,11 @@ def main(config: str, name: str) -> int:
         try:
             application = application or load(name)
             why = verdict(health, *ask(application, path, query, host))
-        except (Exception, Late) as error:
+        except (Exception, HealthTimeout) as error:
             signal.alarm(0)
             if application is None:
                 raise
-            why = str(error) if isinstance(error, Late) else f"{type(error).__name__}: {error}"
+            why = str(error) if isinstance(error, HealthTimeout) else f"{type(error).__name__}: {error}"
         finally:
             signal.alarm(0)
         if not why:
