@@ -145,7 +145,7 @@ def test_what_a_failed_build_left_is_cleared_away(make_app, project, system):
     assert not (release.path / "source/stale.py").exists()
 
 
-@pytest.mark.parametrize("link", ["current", "following"])
+@pytest.mark.parametrize("link", ["current", "next_link"])
 def test_a_release_in_use_is_never_built_over(make_app, make_release, project, system, link):
     app = make_app()
     release = make_release(app, "v1-1")

@@ -658,7 +658,7 @@ def test_logs_are_those_of_this_app_alone(ctl, make_app, monkeypatch):
 def started(app, make_release, monkeypatch):
     """`started("exec", ...)`: the words and the environment of the program that takes the place of djangoctl."""
     make_release(app, "v1-1", live=True, application="x:y")
-    releases.point(app.following, app.releases / "v1-1")
+    releases.point(app.next_link, app.releases / "v1-1")
     swap.adopt(app)
     seen = []
     monkeypatch.setattr(launch.os, "execvpe", lambda *words: seen.append(words))

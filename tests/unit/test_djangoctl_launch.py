@@ -140,7 +140,7 @@ def test_the_gate_runs_in_the_next_release(make_app, make_release, executed):
     app = make_app()
     make_release(app, "old", live=True, **RECORD)
     release = make_release(app, "new", **RECORD)
-    app.following.symlink_to(release.path)
+    app.next_link.symlink_to(release.path)
     launch.run(app, "next", ["gate"])
     ((directory, _program, words, environment),) = executed
     assert words == ["python", str(launch.GATE), str(app.config / "app.json"), "shop.wsgi:application"]

@@ -93,7 +93,7 @@ def test_what_is_live_stays_whatever_the_record_says(make_app, make):
 
 def test_what_the_stand_in_runs_stays(app, make):
     make(app, "a", "b", "c", "d", live="d")
-    releases.point(app.following, app.releases / "a")
+    releases.point(app.next_link, app.releases / "a")
     assert prune(app) == ["b"]
 
 

@@ -29,7 +29,7 @@ class FakeSystemd:
             (
                 " ".join([verb, *units]),
                 releases.live_id(self.app),
-                releases.linked(self.app.following),
+                releases.linked(self.app.next_link),
                 sorted(path.name for path in self.app.static.iterdir()),
             )
         )
@@ -122,7 +122,7 @@ def test_the_order_of_a_swap(app, make_release, system, old):
     assert moments[f"restart {SERVICE}"] == ("new", "new", ["a.css", "b.css"])
     assert (app.static / "a.css").read_text() == "other"
     assert releases.live_id(app) == "new"
-    assert not os.path.lexists(app.following)
+    assert not os.path.lexists(app.next_link)
     assert system.up == {SOCKET, SERVICE}
 
 
@@ -159,7 +159,7 @@ def test_a_gate_that_says_no_changes_nothing_for_users(app, make_release, system
     assert system.up == {SOCKET, SERVICE}
     assert not [call for call in system.asked if SERVICE in call and not call.startswith("enable")]
     assert (app.static / "a.css").read_text() == "old", "users of the old release got the new one's file"
-    assert not os.path.lexists(app.following)
+    assert not os.path.lexists(app.next_link)
     error = caught.value
     assert error.code == 6
     assert "release new did not pass its gate" in error.message
@@ -282,7 +282,7 @@ def test_status_of_an_app_that_was_never_live(app, system):
 def test_a_stand_in_left_behind_is_replaced(app, make_release, system, old):
     system.up.add(NEXT)
     make_release(app, "cut-short")
-    releases.point(app.following, app.releases / "cut-short")
+    releases.point(app.next_link, app.releases / "cut-short")
     swap.activate(app, make_release(app, "new"), system)
     moments = [call[:3] for call in system.calls if NEXT in call[0] and not call[0].startswith("reset")]
     assert moments[:2] == [(f"stop {NEXT}", "old", "cut-short"), (f"start {NEXT}", "old", "new")]

@@ -54,7 +54,7 @@ class App:
         return self.root / "current"
 
     @property
-    def following(self) -> Path:
+    def next_link(self) -> Path:
         """The link to the release that the stand-in runs while `current` is on its way."""
         return self.root / "next"
 

@@ -61,7 +61,7 @@ def build(app: App, identity: str, source: Source, system: Systemd, **facts: obj
     release = Release(path, releases.read_json(path / "release.json"))
     if release.state == GOOD:
         return release
-    if identity in (releases.live_id(app), releases.linked(app.following)):
+    if identity in (releases.live_id(app), releases.linked(app.next_link)):
         raise BuildError(
             f"{app.name}: release {identity} is in use but its release.json is broken",
             state="nothing was changed; it serves on",

@@ -29,7 +29,7 @@ def prune(app: App) -> list[str]:
 
 def kept(app: App, everything: list[Release]) -> list[Release]:
     """The releases to keep, in the order given."""
-    in_use = {releases.live_id(app), releases.linked(app.following)} | running(app)
+    in_use = {releases.live_id(app), releases.linked(app.next_link)} | running(app)
     history = read_json(app.root / "live.json").get("history", [])
     good = [release for release in everything if release.state == GOOD]
     # Those that were live last go last; those that never were are older than all that were.

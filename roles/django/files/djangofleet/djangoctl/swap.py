@@ -174,7 +174,7 @@ def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
     unit = f"{app.unit}-next.service"
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     _stop_stand_in(app, system)  # one that an interrupted activation left behind
-    point(app.following, release.path)
+    point(app.next_link, release.path)
     if system.control("start", unit).returncode != 0:
         log = system.journal(unit, JOURNAL_LINES, since)
         _stop_stand_in(app, system)
@@ -242,4 +242,4 @@ def _serving(app: App) -> bool:
 def _stop_stand_in(app: App, system: Systemd) -> None:
     system.control("stop", f"{app.unit}-next.service")
     system.control("reset-failed", f"{app.unit}-next.service")
-    app.following.unlink(missing_ok=True)
+    app.next_link.unlink(missing_ok=True)
