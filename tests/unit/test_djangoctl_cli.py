@@ -689,10 +689,10 @@ def test_what_is_live_starts_with_the_settings_it_went_live_with(started, app, r
 def test_settings_that_are_live_and_damaged_are_named(ctl, app, make_release):
     make_release(app, "v1-1", live=True, application="x:y")
     swap.adopt(app)
-    (app.live / "app.json").write_text("{")
+    (app.pinned / "app.json").write_text("{")
     code, _out, err = ctl("shop", "exec", "current", "serve")
     assert code == 2
-    assert err.startswith(f"djangoctl: {app.live}/app.json is damaged: ")
+    assert err.startswith(f"djangoctl: {app.pinned}/app.json is damaged: ")
 
 
 def test_a_process_keeps_the_mask_of_its_unit(app, make_release, monkeypatch):

@@ -43,7 +43,7 @@ def test_a_process_of_what_is_live_sees_the_settings_that_are(make_app, make_rel
     app = make_app()
     swap.adopt(app)
     (app.config / "app.json").write_text((app.config / "app.json").read_text().replace('"shop"', '"other"'))
-    live, coming = djangoctl.app.load("shop", live=True), djangoctl.app.load("shop")
+    live, coming = djangoctl.app.load("shop", pinned=True), djangoctl.app.load("shop")
     assert (live["name"], coming["name"]) == ("shop", "other")
     release = make_release(app, "v1-1")
     seen = [launch.environment(one, release.path, RECORD, {})["DJANGOFLEET_APP"] for one in (live, coming)]

@@ -34,7 +34,7 @@ class FakeSystemd:
             )
         )
         if verb in ("start", "restart"):
-            env = self.app.live / "env"
+            env = self.app.pinned / "env"
             self.environments.append((units[-1], env.read_text() if env.exists() else None))
         if SERVICE in units and verb in ("stop", "restart"):
             shutil.rmtree(swap.RUN / "django-shop", ignore_errors=True)  # as systemd does with a RuntimeDirectory=
@@ -544,7 +544,7 @@ def configure(app, text, **settings):
 
 
 def live_configuration(app):
-    return (app.live / "env").read_text(), json.loads((app.live / "app.json").read_text())["keep_releases"]
+    return (app.pinned / "env").read_text(), json.loads((app.pinned / "app.json").read_text())["keep_releases"]
 
 
 def test_what_the_role_writes_goes_live_with_the_release_that_passed_its_gate(app, make_release, system, old):
@@ -592,27 +592,27 @@ def copies(app):
 
 def test_the_first_configuration_has_none_before_it(app):
     assert swap.adopt(app) is None
-    assert copies(app) == {os.readlink(app.live)}, "the link is to hold wherever the directory is looked at from"
+    assert copies(app) == {os.readlink(app.pinned)}, "the link is to hold wherever the directory is looked at from"
 
 
 def test_a_configuration_that_is_put_back_is_still_there(app):
     swap.adopt(app)
-    first = app.live.resolve()
+    first = app.pinned.resolve()
     configure(app, "A=1\n")
     assert swap.adopt(app) == first
     assert (first / "env").read_text() == ""
-    assert copies(app) == {first.name, app.live.resolve().name}
-    second = app.live.resolve()
+    assert copies(app) == {first.name, app.pinned.resolve().name}
+    second = app.pinned.resolve()
     configure(app, "A=2\n")
     assert swap.adopt(app) == second
-    assert copies(app) == {second.name, app.live.resolve().name}, "older ones pile up, secrets and all"
+    assert copies(app) == {second.name, app.pinned.resolve().name}, "older ones pile up, secrets and all"
 
 
 def test_the_same_configuration_is_one_copy(app):
     swap.adopt(app)
-    before = app.live.resolve()
+    before = app.pinned.resolve()
     assert swap.adopt(app) == before
-    assert (app.live.resolve(), copies(app)) == (before, {before.name})
+    assert (app.pinned.resolve(), copies(app)) == (before, {before.name})
 
 
 def test_a_file_that_is_live_is_never_half_there(app, monkeypatch):
@@ -633,16 +633,16 @@ def test_a_file_that_is_live_is_never_half_there(app, monkeypatch):
 @pytest.mark.parametrize("name", ["env", "app.json"])
 def test_either_file_makes_another(app, name):
     swap.adopt(app)
-    before = app.live.resolve()
+    before = app.pinned.resolve()
     (app.config / name).write_text((app.config / name).read_text() + "\n")
     swap.adopt(app)
-    assert app.live.resolve() != before
+    assert app.pinned.resolve() != before
 
 
 def test_one_that_was_cut_short_is_made_whole(app):
     swap.adopt(app)
-    (app.live / "env").unlink()
-    (app.live / "app.json").write_text("{")
+    (app.pinned / "env").unlink()
+    (app.pinned / "app.json").write_text("{")
     swap.adopt(app)
     assert live_configuration(app) == ("", app["keep_releases"])
 
@@ -664,7 +664,7 @@ def test_the_copies_are_for_those_who_may_read_the_originals(app, monkeypatch):
 
     monkeypatch.setattr(type(app.config), "stat", owned_by_others)
     swap.adopt(app)
-    live = app.live.resolve()
+    live = app.pinned.resolve()
     paths = {live: (0, 901), live / "app.json": (0, 902), live / "env": (903, 904)}
     assert owned == {stat(path).st_ino: ids for path, ids in paths.items()}
     modes = {path.name: stat(path).st_mode & 0o777 for path in (live / "app.json", live / "env")}

@@ -19,13 +19,13 @@ class App:
 
     :param config: its directory below /etc/djangofleet.
     :param settings: the content of app.json; the role's template is the one place that lists its keys.
-    :param is_live: whether these are the settings of what is live, not of what comes next.
+    :param is_pinned: whether these settings come from the pinned configuration, not from the role's latest.
     """
 
     name: str
     config: Path
     settings: dict
-    is_live: bool = False
+    is_pinned: bool = False
 
     def __getitem__(self, key: str):
         return self.settings[key]
@@ -69,18 +69,18 @@ class App:
         return self.static / ".maintenance.html"
 
     @property
-    def live(self) -> Path:
-        """The link to copies of `env` and `app.json` as the live release was started with.
+    def pinned(self) -> Path:
+        """The pinned configuration: a link to copies of `env` and `app.json` that the live release was activated with.
 
-        What the role writes is for what comes next. Until that has passed its gate, whatever starts again, be it a
-        master that crashed or the whole host, starts with these.
+        The role writes the configuration of the next activation beside it. Until that passes its gate, a service that
+        restarts, after a crash or a reboot, starts with the pinned one.
         """
         return self.config / "live"
 
     @property
     def settings_file(self) -> Path:
         """The app.json that these settings come from."""
-        return (self.live if self.is_live else self.config) / "app.json"
+        return (self.pinned if self.is_pinned else self.config) / "app.json"
 
     @property
     def secret(self) -> Path:
@@ -104,14 +104,14 @@ class App:
         return digest.hexdigest()
 
 
-def load(name: str, *, live: bool = False) -> App:
+def load(name: str, *, pinned: bool = False) -> App:
     """The app of that name.
 
-    :param live: with the settings of what is live, not of what comes next.
+    :param pinned: read the pinned configuration, which the live release runs with, not the role's latest.
     :raises ConfigError: there is none, or its configuration cannot be read.
     """
     config = CONFIG_ROOT / name
-    path = config / "live" / "app.json" if live else config / "app.json"
+    path = config / "live" / "app.json" if pinned else config / "app.json"
     try:
         settings = json.loads(path.read_text())
     except FileNotFoundError:
@@ -124,7 +124,7 @@ def load(name: str, *, live: bool = False) -> App:
         raise ConfigError(f"{path} cannot be read", hint="run djangoctl as root") from None
     except ValueError as error:
         raise ConfigError(f"{path} is damaged: {error}", hint="run the play that wrote it again") from None
-    return App(name, config, settings, live)
+    return App(name, config, settings, pinned)
 
 
 def names() -> list[str]:

@@ -291,7 +291,7 @@ def main(words: list[str]) -> int:
     as_json = "--json" in words
     try:
         if len(words) > 2 and words[1] == "exec":  # the start of every process of an app: no argparse on that way
-            launch.run(load(words[0], live=words[2] == "current"), words[2], words[3:])
+            launch.run(load(words[0], pinned=words[2] == "current"), words[2], words[3:])
         os.umask(0o022)  # a stricter one of the caller would keep Nginx from static files and the socket's directory
         if [word for word in words if word != "--json"] in ([], ["list"]):  # an app of that name takes a command
             result = do_list(argparse.Namespace())

@@ -140,7 +140,7 @@ def previous(app: App) -> Release:
 
 def adopt(app: App) -> Path | None:
     """Make the configuration as it is now the live one; returns where the live one was until now."""
-    before = app.live.resolve() if app.live.exists() else None
+    before = app.pinned.resolve() if app.pinned.exists() else None
     contents = [(name, (app.config / name).read_bytes()) for name in ("app.json", "env")]
     digest = hashlib.sha256(b"\0".join(content for _, content in contents)).hexdigest()[:12]
     directory = app.config / f".live-{digest}"
@@ -155,7 +155,7 @@ def adopt(app: App) -> Path | None:
         os.chown(temporary, (app.config / name).stat().st_uid, (app.config / name).stat().st_gid)
         os.replace(temporary, directory / name)
     os.chown(directory, app.config.stat().st_uid, app.config.stat().st_gid)
-    point(app.live, directory)
+    point(app.pinned, directory)
     return before
 
 
@@ -201,7 +201,7 @@ def _restart_service(app: App, release: Release, before: str | None, configured:
     if before:
         point(app.current, app.releases / before)
         if configured:
-            point(app.live, configured)
+            point(app.pinned, configured)
         publish(app, Release(app.releases / before, {}))
         state = f"release {before} was put back"
         if _start_all(app, system):

@@ -91,7 +91,7 @@ class Systemd:
 
         :param sandbox: other unit settings in place of the service's own sandbox.
         """
-        config = app.live if release == "current" else app.config
+        config = app.pinned if release == "current" else app.config
         files = [f"EnvironmentFile=-{app.secret}", f"EnvironmentFile={config}/env"]
         properties = [*files, *(app["sandbox"] if sandbox is None else sandbox)]
         return self.run(app, [ENTRY, app.name, "exec", release, *words], properties=properties, **options)
