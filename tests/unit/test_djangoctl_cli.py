@@ -659,7 +659,7 @@ def started(app, make_release, monkeypatch):
     """`started("exec", ...)`: the words and the environment of the program that takes the place of djangoctl."""
     make_release(app, "v1-1", live=True, application="x:y")
     releases.point(app.next_link, app.releases / "v1-1")
-    swap.adopt(app)
+    swap.pin_configuration(app)
     seen = []
     monkeypatch.setattr(launch.os, "execvpe", lambda *words: seen.append(words))
     monkeypatch.chdir("/")
@@ -688,7 +688,7 @@ def test_what_is_live_starts_with_the_settings_it_went_live_with(started, app, r
 
 def test_settings_that_are_live_and_damaged_are_named(ctl, app, make_release):
     make_release(app, "v1-1", live=True, application="x:y")
-    swap.adopt(app)
+    swap.pin_configuration(app)
     (app.pinned / "app.json").write_text("{")
     code, _out, err = ctl("shop", "exec", "current", "serve")
     assert code == 2
@@ -697,7 +697,7 @@ def test_settings_that_are_live_and_damaged_are_named(ctl, app, make_release):
 
 def test_a_process_keeps_the_mask_of_its_unit(app, make_release, monkeypatch):
     make_release(app, "v1-1", live=True, application="x:y")
-    swap.adopt(app)
+    swap.pin_configuration(app)
     seen = []
     monkeypatch.setattr(launch.os, "execvpe", lambda *_words: seen.append(os.umask(0o027)))
     monkeypatch.chdir("/")

@@ -41,7 +41,7 @@ def test_a_process_sees_its_own_release(environment):
 
 def test_a_process_of_what_is_live_sees_the_settings_that_are(make_app, make_release):
     app = make_app()
-    swap.adopt(app)
+    swap.pin_configuration(app)
     (app.config / "app.json").write_text((app.config / "app.json").read_text().replace('"shop"', '"other"'))
     live, coming = djangoctl.app.load("shop", pinned=True), djangoctl.app.load("shop")
     assert (live["name"], coming["name"]) == ("shop", "other")

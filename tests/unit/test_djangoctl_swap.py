@@ -591,34 +591,34 @@ def copies(app):
 
 
 def test_the_first_configuration_has_none_before_it(app):
-    assert swap.adopt(app) is None
+    assert swap.pin_configuration(app) is None
     assert copies(app) == {os.readlink(app.pinned)}, "the link is to hold wherever the directory is looked at from"
 
 
 def test_a_configuration_that_is_put_back_is_still_there(app):
-    swap.adopt(app)
+    swap.pin_configuration(app)
     first = app.pinned.resolve()
     configure(app, "A=1\n")
-    assert swap.adopt(app) == first
+    assert swap.pin_configuration(app) == first
     assert (first / "env").read_text() == ""
     assert copies(app) == {first.name, app.pinned.resolve().name}
     second = app.pinned.resolve()
     configure(app, "A=2\n")
-    assert swap.adopt(app) == second
+    assert swap.pin_configuration(app) == second
     assert copies(app) == {second.name, app.pinned.resolve().name}, "older ones pile up, secrets and all"
 
 
 def test_the_same_configuration_is_one_copy(app):
-    swap.adopt(app)
+    swap.pin_configuration(app)
     before = app.pinned.resolve()
-    assert swap.adopt(app) == before
+    assert swap.pin_configuration(app) == before
     assert (app.pinned.resolve(), copies(app)) == (before, {before.name})
 
 
 def test_a_file_that_is_live_is_never_half_there(app, monkeypatch):
     """A timer may start at any moment, also while a release with the same configuration goes live."""
     configure(app, "A=1\n")
-    swap.adopt(app)
+    swap.pin_configuration(app)
 
     def full(source, target, **_options):
         open(target, "w").close()
@@ -626,24 +626,24 @@ def test_a_file_that_is_live_is_never_half_there(app, monkeypatch):
 
     monkeypatch.setattr(swap.shutil, "copy2", full)
     with pytest.raises(OSError, match="No space left"):
-        swap.adopt(app)
+        swap.pin_configuration(app)
     assert live_configuration(app) == ("A=1\n", app["keep_releases"])
 
 
 @pytest.mark.parametrize("name", ["env", "app.json"])
 def test_either_file_makes_another(app, name):
-    swap.adopt(app)
+    swap.pin_configuration(app)
     before = app.pinned.resolve()
     (app.config / name).write_text((app.config / name).read_text() + "\n")
-    swap.adopt(app)
+    swap.pin_configuration(app)
     assert app.pinned.resolve() != before
 
 
 def test_one_that_was_cut_short_is_made_whole(app):
-    swap.adopt(app)
+    swap.pin_configuration(app)
     (app.pinned / "env").unlink()
     (app.pinned / "app.json").write_text("{")
-    swap.adopt(app)
+    swap.pin_configuration(app)
     assert live_configuration(app) == ("", app["keep_releases"])
 
 
@@ -663,7 +663,7 @@ def test_the_copies_are_for_those_who_may_read_the_originals(app, monkeypatch):
         return os.stat_result([*found[:4], *owners[path], *found[6:]])
 
     monkeypatch.setattr(type(app.config), "stat", owned_by_others)
-    swap.adopt(app)
+    swap.pin_configuration(app)
     live = app.pinned.resolve()
     paths = {live: (0, 901), live / "app.json": (0, 902), live / "env": (903, 904)}
     assert owned == {stat(path).st_ino: ids for path, ids in paths.items()}

@@ -69,9 +69,9 @@ def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead:
     publish(app, release, replace=False)
     _start_stand_in(app, release, system)
     publish(app, release)
-    configured = adopt(app)
+    previous_pin = pin_configuration(app)
     point(app.current, release.path)
-    _restart_service(app, release, before, configured, system)
+    _restart_service(app, release, before, previous_pin, system)
     _stop_stand_in(app, system)
     _note(app, release)
     run_hooks(app, release, system, "after_activate")
@@ -138,8 +138,8 @@ def previous(app: App) -> Release:
     )
 
 
-def adopt(app: App) -> Path | None:
-    """Make the configuration as it is now the live one; returns where the live one was until now."""
+def pin_configuration(app: App) -> Path | None:
+    """Pin the configuration as the role last wrote it; returns the directory of the one pinned before, if any."""
     before = app.pinned.resolve() if app.pinned.exists() else None
     contents = [(name, (app.config / name).read_bytes()) for name in ("app.json", "env")]
     digest = hashlib.sha256(b"\0".join(content for _, content in contents)).hexdigest()[:12]
@@ -149,7 +149,7 @@ def adopt(app: App) -> Path | None:
             shutil.rmtree(stale)
     directory.mkdir(mode=0o750, exist_ok=True)
     for name, _ in contents:
-        # Whole or not at all: it is what is live already where only the release is another.
+        # Replace each file by rename. An unchanged configuration has the same digest: this directory is in use already.
         temporary = directory / f".{name}.{os.getpid()}"
         shutil.copy2(app.config / name, temporary)
         os.chown(temporary, (app.config / name).stat().st_uid, (app.config / name).stat().st_gid)
@@ -187,11 +187,13 @@ def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
         )
 
 
-def _restart_service(app: App, release: Release, before: str | None, configured: Path | None, system: Systemd) -> None:
+def _restart_service(
+    app: App, release: Release, before: str | None, previous_pin: Path | None, system: Systemd
+) -> None:
     """Restart the service and what goes with it on `current`; put back what was there before if that fails.
 
     :param before: the release that was live.
-    :param configured: the configuration that it was live with.
+    :param previous_pin: the pinned configuration that it ran with.
     """
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     if not (said := _start_all(app, system)):
@@ -200,8 +202,8 @@ def _restart_service(app: App, release: Release, before: str | None, configured:
     state = "nothing serves"
     if before:
         point(app.current, app.releases / before)
-        if configured:
-            point(app.pinned, configured)
+        if previous_pin:
+            point(app.pinned, previous_pin)
         publish(app, Release(app.releases / before, {}))
         state = f"release {before} was put back"
         if _start_all(app, system):
