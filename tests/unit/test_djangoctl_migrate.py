@@ -12,7 +12,7 @@ from djangoctl.release import read_json, write_json
 
 MIGRATE = "manage.py migrate --noinput --no-color"
 SAFE = {"migration": "shop.0002_more", "operations": ["Add field more to entry"], "destructive": []}
-LOSING = {
+DESTRUCTIVE = {
     "migration": "shop.0003_less",
     "operations": ["Remove field note from entry", "Delete model Tag"],
     "destructive": ["Remove field note from entry", "Delete model Tag"],
@@ -87,13 +87,13 @@ def test_nothing_to_migrate_is_nothing_run(app, release):
 
 
 def test_without_a_database_nothing_is_asked(app, make_release):
-    system = FakeSystemd([LOSING])
+    system = FakeSystemd([DESTRUCTIVE])
     assert migrate(app, make_release(app, "flat", database=False), system) == []
     assert system.ran == []
 
 
 def test_what_destroys_is_refused_by_name(app, release):
-    system = FakeSystemd([SAFE, LOSING])
+    system = FakeSystemd([SAFE, DESTRUCTIVE])
     with pytest.raises(MigrationError, match="migrations that destroy or rewrite data") as caught:
         migrate(app, release, system)
     assert system.words == [], "something was run"
@@ -104,8 +104,8 @@ def test_what_destroys_is_refused_by_name(app, release):
 
 
 def test_what_destroys_runs_when_it_is_allowed(app, release):
-    system = FakeSystemd([SAFE, LOSING])
-    assert migrate(app, release, system, allow_destructive=True) == [SAFE, LOSING]
+    system = FakeSystemd([SAFE, DESTRUCTIVE])
+    assert migrate(app, release, system, allow_destructive=True) == [SAFE, DESTRUCTIVE]
     assert MIGRATE in system.words
 
 
@@ -278,7 +278,7 @@ def test_a_hook_is_not_owed_twice(app, owed):
 
 def test_a_refused_migration_is_not_noted(app, known):
     with pytest.raises(MigrationError):
-        migrate(app, known, FakeSystemd([LOSING]))
+        migrate(app, known, FakeSystemd([DESTRUCTIVE]))
     assert not (app.root / "schema.json").exists()
 
 

@@ -165,10 +165,10 @@ def test_nothing_to_come_is_an_empty_plan(project):
     assert project.nothing_to_do == {"vendor": "sqlite", "steps": []}
 
 
-def test_a_new_database_loses_nothing_but_to_sql(project, tmp_path):
+def test_on_a_new_database_only_sql_is_destructive(project, tmp_path):
     found = answer(project(DATABASE=str(tmp_path / "new.sqlite3")))
     assert len(found["steps"]) == 2 * len(CASES)
-    assert {loss for step in found["steps"] for loss in step["destructive"]} == {"Raw SQL operation"}
+    assert {operation for step in found["steps"] for operation in step["destructive"]} == {"Raw SQL operation"}
 
 
 def test_a_plan_runs_nothing(project, steps):

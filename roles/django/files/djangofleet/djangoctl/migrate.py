@@ -46,13 +46,13 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
         if _note(app, release):  # migrations ran, and then a hook failed
             _run_hooks_after(app, release, system)
         return []
-    losses = [f"{step['migration']}: {loss}" for step in steps for loss in step["destructive"]]
-    if losses and not allow_destructive:
+    destructive = [f"{step['migration']}: {operation}" for step in steps for operation in step["destructive"]]
+    if destructive and not allow_destructive:
         raise MigrationError(
             f"{app.name}: release {release.id} has migrations that destroy or rewrite data, or break the live release",
             state=_unmoved(app),
             hint="first deploy a release that does not use these; then allow_destructive_migrations=true lets them run",
-            log="\n".join(losses),
+            log="\n".join(destructive),
         )
     run_hooks(app, release, system, "before_migrate")
     result = system.manage(

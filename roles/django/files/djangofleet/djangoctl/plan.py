@@ -9,9 +9,9 @@ import os
 import sys
 
 MARK = "djangofleet-plan: "
-# Operations that lose data or rewrite a table, or whose effect cannot be known. Renames break the release that is live
-# while they run, and so does what it still reads or writes.
-LOSING = ("RemoveField", "DeleteModel", "RenameField", "RenameModel", "AlterModelTable", "RunSQL")
+# Operations that lose data, or whose effect is unknown. A rename, like a removal, breaks the live release, which still
+# uses the old name.
+DESTRUCTIVE_OPERATIONS = ("RemoveField", "DeleteModel", "RenameField", "RenameModel", "AlterModelTable", "RunSQL")
 
 
 def flat(operations):
@@ -25,8 +25,8 @@ def field_of(state, app_label, operation):
     return state.apps.get_model(app_label, operation.model_name)._meta.get_field(operation.name)
 
 
-def rewrites(operation, app_label, state, connection) -> bool:
-    """Whether an AlterField changes the column's type. More room for the same kind of text is none."""
+def changes_type(operation, app_label, state, connection) -> bool:
+    """Whether an AlterField changes the column's type. A longer limit for the same kind of text does not."""
     after = state.clone()
     operation.state_forwards(app_label, after)
     old, new = field_of(state, app_label, operation), field_of(after, app_label, operation)
@@ -37,11 +37,11 @@ def rewrites(operation, app_label, state, connection) -> bool:
     return old.db_type(connection) != new.db_type(connection)
 
 
-def loses(operation, app_label, state, connection) -> bool:
-    """Whether an operation destroys or rewrites what is there."""
+def is_destructive(operation, app_label, state, connection) -> bool:
+    """Whether an operation destroys or rewrites existing data."""
     if type(operation).__name__ == "AlterField":
-        return rewrites(operation, app_label, state, connection)
-    return type(operation).__name__ in LOSING
+        return changes_type(operation, app_label, state, connection)
+    return type(operation).__name__ in DESTRUCTIVE_OPERATIONS
 
 
 def touched(operation, app_label: str) -> tuple[str, str]:
@@ -77,7 +77,7 @@ def plan() -> dict:
                 elif touched(part, label) in made:
                     if type(part).__name__ == "RenameModel":
                         made.add((label, part.new_name.lower()))
-                elif loses(part, label, within, connection):
+                elif is_destructive(part, label, within, connection):
                     step["destructive"].append(part.describe())
                 if within is not state:
                     part.state_forwards(label, within)
