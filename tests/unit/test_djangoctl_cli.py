@@ -274,7 +274,7 @@ def test_status_names_who_has_the_lock(ctl, app, monkeypatch):
 
 def test_status(ctl, app, make_release):
     make_release(app, "v1-1", live=True)
-    assert ctl("shop", "status", "--json")[1]["swap_pending"] is True
+    assert ctl("shop", "status", "--json")[1]["restart_pending"] is True
     assert "release: v1-1\n" in ctl("shop", "status")[1]
     assert "service: no\n" in ctl("shop", "status")[1]
 

@@ -218,7 +218,7 @@ def test_a_socket_that_cannot_be_opened(app, make_release, system, verb):
     assert f"start {NEXT}" not in system.asked
 
 
-# What is owed
+# Pending restarts
 
 
 def pend_configuration(app, system):
@@ -251,7 +251,7 @@ def pend_boot(app, system):
     "change",
     [pend_configuration, pend_interrupted, pend_unwritten, pend_service, pend_socket, pend_boot],
 )
-def test_what_makes_a_swap_due_is_cured_by_it(app, system, old, change):
+def test_activating_clears_whatever_was_pending(app, system, old, change):
     assert not swap.pending(app, "old", system)
     change(app, system)
     assert swap.pending(app, "old", system)
@@ -268,10 +268,10 @@ def test_another_release_is_pending(app, make_release, system, old):
 def test_status_tells_what_is(app, system, old):
     found = swap.status(app, system)
     assert (found["app"], found["release"], found["service"], found["socket"]) == ("shop", "old", True, True)
-    assert found["swap_pending"] is False
+    assert found["restart_pending"] is False
     assert found["activated_at"] == live_json(app)["activated_at"]
     pend_configuration(app, system)
-    assert swap.status(app, system)["swap_pending"] is True
+    assert swap.status(app, system)["restart_pending"] is True
 
 
 def test_status_of_an_app_that_was_never_live(app, system):

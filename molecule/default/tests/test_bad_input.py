@@ -36,7 +36,7 @@ def answer_of_hosts() -> list:
         for domain, trusted in (("guestbook.test", authority), ("second.test", f"{ROOT}/build/default/second.pem")):
             health = json.loads(Browser(address_of(name), domain, trusted).text("/healthz"))
             seen.append((name, domain, health["status"], health["release"]))
-        known = {app["app"]: (app["release"], app["swap_pending"]) for app in json.loads(state.stdout)["apps"]}
+        known = {app["app"]: (app["release"], app["restart_pending"]) for app in json.loads(state.stdout)["apps"]}
         seen.append([known["guestbook"], known["second"]])
     return seen
 

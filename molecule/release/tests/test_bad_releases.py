@@ -77,6 +77,6 @@ def test_bad_environment_is_not_what_a_crashed_master_starts_with():
         fleet.answers(host, 10)
         assert fleet.served(host) == before[host]
         assert fleet.environment_of(host, "django-guestbook.service")["ALLOWED_HOSTS"] == "guestbook.test"
-        assert fleet.ctl(host, "guestbook", "status")["swap_pending"], "the change is still owed"
+        assert fleet.ctl(host, "guestbook", "status")["restart_pending"], "the change still waits for a restart"
     fleet.deploy("steady")
-    assert not any(fleet.both(lambda host: fleet.ctl(host, "guestbook", "status")["swap_pending"]).values())
+    assert not any(fleet.both(lambda host: fleet.ctl(host, "guestbook", "status")["restart_pending"]).values())

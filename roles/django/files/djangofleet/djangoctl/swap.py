@@ -28,7 +28,10 @@ RUN = Path("/run")
 
 
 def status(app: App, system: Systemd) -> dict:
-    """What is live, how it is, and whether a swap is owed: the configuration changed, or one was cut short."""
+    """What is live, whether it is up, and whether a restart is pending.
+
+    A restart is pending when the configuration has changed or an activation broke off.
+    """
     record = read_json(app.root / "live.json")
     live = releases.live_id(app)
     return {
@@ -39,7 +42,7 @@ def status(app: App, system: Systemd) -> dict:
         "socket": system.active(f"{app.unit}.socket"),
         "idle_units": workers.idle(app, system),
         "maintenance": app.maintenance.exists(),
-        "swap_pending": record.get("release") != live or record.get("fingerprint") != app.fingerprint(),
+        "restart_pending": record.get("release") != live or record.get("fingerprint") != app.fingerprint(),
     }
 
 
@@ -47,7 +50,7 @@ def pending(app: App, identity: str, system: Systemd) -> bool:
     """True if activating that release would change anything."""
     seen = status(app, system)
     up = seen["service"] and seen["socket"] and not seen["idle_units"] and system.enabled(f"{app.unit}.socket")
-    return seen["release"] != identity or seen["swap_pending"] or not up
+    return seen["release"] != identity or seen["restart_pending"] or not up
 
 
 def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead: bool = False) -> bool:
