@@ -223,11 +223,11 @@ def test_what_a_release_does_not_know_is_still_there(app, known, steps):
     assert noted(app) == {**NOTED, "leaves": leaves}
 
 
-# Hooks that are owed
+# Pending hooks
 
 
 @pytest.fixture
-def owed(app, known):
+def pending(app, known):
     system = FakeSystemd([SAFE])
     system.failing["three"] = "no\n"
     with pytest.raises(HookError):
@@ -235,43 +235,43 @@ def owed(app, known):
     return known
 
 
-def test_a_hook_that_failed_is_run_by_the_next_migrate(app, owed):
+def test_a_hook_that_failed_is_run_by_the_next_migrate(app, pending):
     system = FakeSystemd([])
-    assert migrate(app, owed, system) == []
+    assert migrate(app, pending, system) == []
     assert system.words == ["three"], "the database is where it should be: nothing but the hook is left to do"
     assert noted(app) == NOTED
     system = FakeSystemd([])
-    migrate(app, owed, system)
+    migrate(app, pending, system)
     assert system.words == [], "it was run twice"
 
 
-def test_a_hook_that_failed_is_run_by_the_release_that_mends_it(app, owed, make_release):
-    record = {"application": "x:y", "migrations": owed.record["migrations"], "leaves": owed.record["leaves"]}
+def test_a_hook_that_failed_is_run_by_the_release_that_mends_it(app, pending, make_release):
+    record = {"application": "x:y", "migrations": pending.record["migrations"], "leaves": pending.record["leaves"]}
     system = FakeSystemd([])
     migrate(app, make_release(app, "mended", **record), system)
     assert system.words == ["three"]
     assert noted(app) == {**NOTED, "release": "mended"}
 
 
-def test_a_hook_stays_owed_until_it_has_run(app, owed):
+def test_a_hook_stays_owed_until_it_has_run(app, pending):
     system = FakeSystemd([])
     system.failing["three"] = "no\n"
     with pytest.raises(HookError, match=r"hooks\.after_migrate"):
-        migrate(app, owed, system)
+        migrate(app, pending, system)
     assert noted(app) == {**NOTED, "owing": "known"}
 
 
-def test_a_hook_stays_owed_over_migrations_that_fail(app, owed):
+def test_a_hook_stays_owed_over_migrations_that_fail(app, pending):
     system = FakeSystemd([SAFE])
     system.failing[MIGRATE] = "no\n"
     with pytest.raises(MigrationError):
-        migrate(app, owed, system)
+        migrate(app, pending, system)
     assert noted(app)["owing"] == "known"
 
 
-def test_a_hook_is_not_owed_twice(app, owed):
+def test_a_hook_is_not_owed_twice(app, pending):
     system = FakeSystemd([SAFE])
-    migrate(app, owed, system)
+    migrate(app, pending, system)
     assert system.words == ["one", "two", MIGRATE, "three"]
     assert noted(app) == NOTED
 
