@@ -446,7 +446,7 @@ def test_what_serves_is_named(make_app, make_release, project, system):
     make_release(app, "old", live=True)
     with pytest.raises(BuildError) as caught:
         build(app, "v1-1", project(), system)
-    assert caught.value.state == "nothing live was changed: release old serves on"
+    assert caught.value.state == "nothing live was changed: release old is still live"
 
 
 def test_a_disk_that_is_too_full_is_said_beforehand(make_app, project, system, monkeypatch):

@@ -77,7 +77,7 @@ KINDS = sorted(
 def test_each_failure_has_its_code_and_is_audited(ctl, app, make_release, monkeypatch, kind):
     code = kind.code
     make_release(app, "v1-1")
-    fail_with(monkeypatch, kind("it 'broke'", state="as before", hint="mend it", log="line 1\nline 2"))
+    fail_with(monkeypatch, kind("it 'broke'", state="as before", hint="fix it", log="line 1\nline 2"))
     assert ctl("shop", "activate", "v1-1", "--json") == (
         code,
         {
@@ -85,14 +85,14 @@ def test_each_failure_has_its_code_and_is_audited(ctl, app, make_release, monkey
             "code": code,
             "message": "it 'broke'",
             "state": "as before",
-            "hint": "mend it",
+            "hint": "fix it",
             "log": "line 1\nline 2",
         },
         "",
     )
     found, out, err = ctl("shop", "activate", "v1-1")
     assert (found, out) == (code, "")
-    assert err == "djangoctl: it 'broke'\n\nline 1\nline 2\n\nas before\nmend it\n"
+    assert err == "djangoctl: it 'broke'\n\nline 1\nline 2\n\nas before\nfix it\n"
     noted = [(line["action"], line["ok"], line["error"]) for line in audited()]
     assert noted == 2 * [("activate", False, "it 'broke'")]
 
@@ -570,7 +570,7 @@ def test_a_migration_that_fails(ctl, app, make_release, system):
     code, answer, _err = ctl("shop", "migrate", "new", "--json")
     assert code == 5
     assert "migrations of release new cannot be planned" in answer["message"]
-    assert answer["state"] == "release old serves on"
+    assert answer["state"] == "release old is still live"
     assert answer["log"].splitlines()[-1] == "no such host"
     assert len(answer["log"].splitlines()) == 25
     assert releases.live_id(app) == "old"

@@ -99,7 +99,7 @@ def test_what_destroys_is_refused_by_name(app, release):
     assert system.words == [], "something was run"
     error = caught.value
     assert error.log == "shop.0003_less: Remove field note from entry\nshop.0003_less: Delete model Tag"
-    assert (error.code, error.state) == (5, "release old serves on")
+    assert (error.code, error.state) == (5, "release old is still live")
     assert "allow_destructive_migrations=true" in error.hint
 
 
@@ -125,7 +125,7 @@ def test_a_migration_that_fails_says_why(app, release):
         migrate(app, release, system)
     lines = caught.value.log.splitlines()
     assert (len(lines), lines[-1]) == (25, "canceling statement due to lock timeout")
-    assert caught.value.state == "release old serves on"
+    assert caught.value.state == "release old is still live"
     assert "if a migration was not atomic" in caught.value.hint
     assert len(release.log.read_text().splitlines()) > 40, "the log has all of it"
     assert system.words == ["one", "two", MIGRATE], "the hook after it was run"
@@ -245,15 +245,15 @@ def test_a_hook_that_failed_is_run_by_the_next_migrate(app, pending):
     assert system.words == [], "it was run twice"
 
 
-def test_a_hook_that_failed_is_run_by_the_release_that_mends_it(app, pending, make_release):
+def test_a_hook_that_failed_is_run_by_the_release_that_fixes_it(app, pending, make_release):
     record = {"application": "x:y", "migrations": pending.record["migrations"], "leaves": pending.record["leaves"]}
     system = FakeSystemd([])
-    migrate(app, make_release(app, "mended", **record), system)
+    migrate(app, make_release(app, "fixed", **record), system)
     assert system.words == ["three"]
-    assert noted(app) == {**NOTED, "release": "mended"}
+    assert noted(app) == {**NOTED, "release": "fixed"}
 
 
-def test_a_hook_stays_owed_until_it_has_run(app, pending):
+def test_a_hook_stays_pending_until_it_has_run(app, pending):
     system = FakeSystemd([])
     system.failing["three"] = "no\n"
     with pytest.raises(HookError, match=r"hooks\.after_migrate"):
@@ -261,7 +261,7 @@ def test_a_hook_stays_owed_until_it_has_run(app, pending):
     assert noted(app) == {**NOTED, "owing": "known"}
 
 
-def test_a_hook_stays_owed_over_migrations_that_fail(app, pending):
+def test_a_hook_stays_pending_when_migrations_fail(app, pending):
     system = FakeSystemd([SAFE])
     system.failing[MIGRATE] = "no\n"
     with pytest.raises(MigrationError):
@@ -269,7 +269,7 @@ def test_a_hook_stays_owed_over_migrations_that_fail(app, pending):
     assert noted(app)["owing"] == "known"
 
 
-def test_a_hook_is_not_owed_twice(app, pending):
+def test_a_pending_hook_runs_once(app, pending):
     system = FakeSystemd([SAFE])
     migrate(app, pending, system)
     assert system.words == ["one", "two", MIGRATE, "three"]

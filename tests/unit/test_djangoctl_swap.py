@@ -145,7 +145,7 @@ def test_nothing_to_do_is_nothing_done(app, system, old):
 def test_only_a_good_release_goes_live(app, make_release, system, old, state):
     with pytest.raises(ConfigError, match=f"release new is {state}") as caught:
         swap.activate(app, make_release(app, "new", state=state), system)
-    assert caught.value.state == "release old serves on"
+    assert caught.value.state == "release old is still live"
     assert system.asked == []
 
 
@@ -163,7 +163,7 @@ def test_a_gate_that_says_no_changes_nothing_for_users(app, make_release, system
     error = caught.value
     assert error.code == 6
     assert "release new did not pass its gate" in error.message
-    assert error.state == "nothing was changed for any user: release old serves on"
+    assert error.state == "no visitor has seen it: release old is still live"
     assert error.log == f"the last 25 lines of {NEXT}"
     assert str(app.releases / "new") in error.hint
     assert f"reset-failed {NEXT}" in [call[0] for call in system.calls]
@@ -322,7 +322,7 @@ def test_a_release_that_does_not_know_the_schema_is_refused(app, make_release, s
     target = make_release(app, "older", migrations=["a.0001"])
     with pytest.raises(ConfigError, match=r"ahead of release older: it does not know a\.0002\n") as caught:
         swap.activate(app, target, system)
-    assert caught.value.state == "nothing was changed: release new serves on"
+    assert caught.value.state == "nothing was changed: release new is still live"
     assert (system.asked, releases.live_id(app)) == ([], "new")
     assert swap.activate(app, target, system, allow_schema_ahead=True) is True
     assert releases.live_id(app) == "older"
@@ -371,7 +371,7 @@ def test_a_migration_for_a_release_that_did_not_go_live_counts(app, make_release
     migrated(app, "a.0002", "gone.0001")
     with pytest.raises(ConfigError, match=r"ahead of release two: it does not know a\.0002\n") as caught:
         swap.activate(app, two, system)
-    assert caught.value.state == "nothing was changed: release one serves on"
+    assert caught.value.state == "nothing was changed: release one is still live"
     assert swap.activate(app, two, system, allow_schema_ahead=True)
 
 

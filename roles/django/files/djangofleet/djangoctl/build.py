@@ -64,7 +64,7 @@ def build(app: App, identity: str, source: Source, system: Systemd, **facts: obj
     if identity in (releases.live_id(app), releases.linked(app.next_link)):
         raise BuildError(
             f"{app.name}: release {identity} is in use but its release.json is broken",
-            state="nothing was changed; it serves on",
+            state="nothing was changed",
             hint=f"deploy another version, then remove {path}",
         )
     _require_space(app)
@@ -99,7 +99,7 @@ def ensure_secret(app: App) -> None:
 
 def _untouched(app: App) -> str:
     live = releases.live_id(app)
-    return f"nothing live was changed: release {live} serves on" if live else "nothing was live before"
+    return f"nothing live was changed: release {live} is still live" if live else "nothing was live before"
 
 
 def _require_space(app: App) -> None:
@@ -379,7 +379,7 @@ class _Build:
             with open(self.release.log, errors="replace") as log:
                 log.seek(self.step)
                 lines = log.read().splitlines()[-LOG_LINES:]
-            self.fail(key, failure, f"mend it and deploy again; all of the log is in {self.release.log}", lines)
+            self.fail(key, failure, f"fix it and deploy again; all of the log is in {self.release.log}", lines)
 
     def fail(self, key: str, found: str, hint: str, lines: Sequence[str] = ()) -> None:
         raise BuildError(

@@ -104,7 +104,7 @@ def _rehearse(app: App, source: Source, system: Systemd) -> dict:
             log = path / "build.log"
             if str(log) in error.hint:  # which goes with the rest
                 error.log = "\n".join(log.read_text(errors="replace").splitlines()[-REHEARSAL_LINES:])
-                error.hint = "mend it and try again; nothing of the rehearsal was kept"
+                error.hint = "fix it and try again; nothing of the rehearsal was kept"
             raise
         finally:
             if path.exists():

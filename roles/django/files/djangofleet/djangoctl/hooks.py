@@ -25,6 +25,6 @@ def run_hooks(app: App, release: Release, system: Systemd, point: str) -> None:
             raise HookError(
                 f"django_app.hooks.{point} of app '{app.name}': '{command}' failed with exit code {result.returncode}",
                 state=f"release {live_id(app)} is live",
-                hint=f"mend it and deploy again; its output is in {release.log}",
+                hint=f"fix it and deploy again; its output is in {release.log}",
                 log="\n".join((result.stdout or "").splitlines()[-LOG_LINES:]),
             )

@@ -111,11 +111,11 @@ def _failed(app: App, message: str, lines: list[str]) -> MigrationError:
     return MigrationError(
         f"{app.name}: {message}",
         state=_still_live(app),
-        hint="mend it and deploy again; if a migration was not atomic, look at the database first",
+        hint="fix it and deploy again; if a migration was not atomic, look at the database first",
         log="\n".join(lines[-LOG_LINES:]),
     )
 
 
 def _still_live(app: App) -> str:
     live = live_id(app)
-    return f"release {live} serves on" if live else "nothing was live before"
+    return f"release {live} is still live" if live else "nothing was live before"

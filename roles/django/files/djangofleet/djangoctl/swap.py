@@ -86,7 +86,7 @@ def _require_good(app: App, release: Release) -> None:
     if release.state != GOOD:
         raise ConfigError(
             f"{app.name}: release {release.id} is {release.state}, only a good one can go live",
-            state=f"release {releases.live_id(app)} serves on",
+            state=f"release {releases.live_id(app)} is still live",
             hint=f"djangoctl {app.name} releases lists them",
         )
 
@@ -106,7 +106,7 @@ def _require_schema(app: App, release: Release, before: str | None) -> None:
     if ahead:
         raise ConfigError(
             f"{app.name}: the database is ahead of release {release.id}: it does not know {', '.join(ahead)}",
-            state=f"nothing was changed: release {before} serves on" if before else "nothing was live before",
+            state=f"nothing was changed: release {before} is still live" if before else "nothing was live before",
             hint="if the release can live with that schema, say so: --allow-schema-ahead (allow_schema_ahead=true)",
         )
 
@@ -184,8 +184,8 @@ def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
         live = releases.live_id(app)
         raise GateError(
             f"{app.name}: release {release.id} did not pass its gate and was not put live",
-            state=f"nothing was changed for any user: release {live} serves on" if live else "nothing was live before",
-            hint=f"mend it and deploy again; the release is kept in {release.path}",
+            state=f"no visitor has seen it: release {live} is still live" if live else "nothing was live before",
+            hint=f"fix it and deploy again; the release is kept in {release.path}",
             log=log,
         )
 
