@@ -45,14 +45,14 @@ def test_a_hashed_file_is_never_written_again(app, make_release, published):
 @pytest.mark.parametrize(
     "name", ["site.css", "jquery.3.7.1.js", "a.0123456789a.css", "a.0123456789AB.css", "0123456789ab"]
 )
-def test_a_plain_name_belongs_to_the_release_published_last(app, make_release, published, name):
+def test_under_a_plain_name_the_most_recently_published_release_wins(app, make_release, published, name):
     one, two = make_release(app, "one", {name: "one"}), make_release(app, "two", {name: "two!"})
     for release, content in [(one, "one"), (two, "two!"), (one, "one")]:
         assert publish(app, release) == 1
         assert published() == {name: content}
 
 
-def test_files_of_the_same_length_and_date_are_told_by_what_they_hold(app, make_release, published):
+def test_files_of_the_same_length_and_date_are_compared_by_content(app, make_release, published):
     one, two = make_release(app, "one", {"a.css": "one"}), make_release(app, "two", {"a.css": "two"})
     for release in (one, two):
         os.utime(release.path / "static/a.css", (1, 1))
@@ -62,7 +62,7 @@ def test_files_of_the_same_length_and_date_are_told_by_what_they_hold(app, make_
 
 
 def test_a_file_that_only_got_another_date_stays_as_it_is(app, make_release):
-    """Browsers ask by it: one that has the file need not fetch it again."""
+    """Browsers ask by modification time: with the same one, a browser need not fetch the file again."""
     one, two = make_release(app, "one", {"a.css": "same"}), make_release(app, "two", {"a.css": "same"})
     os.utime(one.path / "static/a.css", (1, 1))
     publish(app, one)
@@ -75,7 +75,7 @@ FILE, DIRECTORY = {"docs": "a file"}, {"docs/deep/a.css": "in it", HASHED.replac
 
 @pytest.mark.parametrize(("before", "after"), [(FILE, DIRECTORY), (DIRECTORY, FILE)])
 def test_a_file_and_a_directory_of_one_name(app, make_release, published, before, after):
-    """The release published last has it its way, and a rollback turns it back; until the gate nothing goes."""
+    """The most recently published release wins, also after a rollback. Before the gate, nothing is replaced."""
     one, two = make_release(app, "one", {"x": "1", **before}), make_release(app, "two", {"y": "2", **after})
     publish(app, one)
     assert publish(app, two, replace=False) == 1
@@ -186,7 +186,7 @@ def test_text_is_compressed_and_comes_back_the_same(compress):
 
 
 @pytest.mark.usefixtures("without_brotli")
-def test_compressing_twice_gives_the_very_same(compress):
+def test_compressing_twice_gives_the_same_bytes(compress):
     root, names = compress({"a.css": TEXT})
     first = (root / "a.css.gz").read_bytes()
     assert first[4:8] == bytes(4), "the time is in it"
@@ -236,7 +236,7 @@ def test_a_failing_brotli_fails_the_build(compress, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("ending", [".gz", ".br"])
 def test_what_was_compressed_of_a_file_goes_with_it(app, make_release, published, ending):
-    """Nginx prefers it, and would answer with the release before."""
+    """Nginx prefers the compressed file, and would answer with the content of the previous release."""
     one = make_release(
         app, "one", {"a.css": "one", f"a.css{ending}": "one, packed", "b.css": "b", f"b.css{ending}": "b"}
     )
