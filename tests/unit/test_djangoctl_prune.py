@@ -59,14 +59,14 @@ def test_the_last_good_ones_stay(app, make):
     assert prune(app) == []
 
 
-def test_the_number_is_the_inventorys(make_app, make):
+def test_the_inventory_sets_the_number(make_app, make):
     app = make_app(keep_releases=3)
     make(app, "a", "b", "c", "d", live="d")
     assert prune(app) == ["a"]
 
 
-def test_age_is_the_record_of_activations(app, make):
-    """Built first, and live again a moment ago: neither the order of building nor a file's time counts."""
+def test_the_history_of_activations_decides_about_age(app, make):
+    """The release that was built first is live again: neither the order of building nor a file's time counts."""
     make(app, "a", "b", "c", "d", live="a", history=["b", "c", "d", "a"])
     for age, name in enumerate(["d", "c", "b", "a"]):
         for path in (app.releases / name, app.releases / name / "release.json"):
@@ -75,7 +75,7 @@ def test_age_is_the_record_of_activations(app, make):
     assert left(app) == ["a", "d"]
 
 
-def test_what_was_never_live_goes_before_what_was(app, make, make_release):
+def test_a_release_that_was_never_live_is_removed_first(app, make, make_release):
     make(app, "a", "b", live="b")
     for name in ("never", "newest"):
         make_release(app, name)
@@ -122,7 +122,7 @@ def test_only_the_last_failed_one_stays(app, make, make_release):
     assert (app.releases / "worse/build.log").read_text() == "why"
 
 
-def test_a_failed_one_takes_no_good_ones_place(app, make, make_release):
+def test_a_failed_release_does_not_count_as_a_good_one(app, make, make_release):
     make(app, "a", "b", live="b")
     make_release(app, "bad", state="failed")
     assert prune(app) == []
@@ -173,7 +173,7 @@ def test_static_files_that_are_collected_in_the_source_stay(app, make_release):
     assert sorted(path.name for path in app.static.iterdir()) == ["b.css", "c.css"]
 
 
-def test_nothing_removed_is_nothing_swept(app, make):
+def test_static_files_stay_where_no_release_is_removed(app, make):
     make(app, "a", live="a")
     (app.static / "stray.txt").write_text("x")
     assert prune(app) == []
