@@ -486,7 +486,7 @@ def test_the_stand_in_stays_until_there_is_a_worker(app, make_release, system, o
 # What goes with it
 
 
-def test_processes_move_after_the_service_and_are_noted(make_app, make_release, system, old):
+def test_processes_restart_after_the_service_and_are_recorded(make_app, make_release, system, old):
     app = make_app(processes=["django-shop-mail.service"], timers=["django-shop-tidy.timer"])
     assert swap.pending(app, "old", system)
     swap.activate(app, make_release(app, "new"), system)

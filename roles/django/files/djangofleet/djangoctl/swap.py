@@ -222,7 +222,7 @@ def _restart_service(
 
 
 def _start_all(app: App, system: Systemd) -> str:
-    """Restart the service, wait until a worker of it accepts requests, then move the processes.
+    """Restart the service, wait until a worker of it accepts requests, then restart the processes.
 
     :returns: what went wrong; empty if nothing did.
     """
@@ -231,7 +231,7 @@ def _start_all(app: App, system: Systemd) -> str:
         return result.stderr.strip()
     if not _serving(app):
         return f"no worker of {app.unit}.service was ready within {app['start_timeout']} s"
-    return workers.move(app, system)
+    return workers.restart(app, system)
 
 
 def _serving(app: App) -> bool:
