@@ -1,4 +1,4 @@
-"""An app as the role has configured it: app.json and the paths that follow from it."""
+"""An app as the role configured it: app.json, and the paths derived from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class App:
     """One app of this host.
 
     :param config: its directory below /etc/djangofleet.
-    :param settings: the content of app.json; the role's template is the one place that lists its keys.
+    :param settings: the content of app.json. Only the role that writes it lists its keys.
     :param is_pinned: whether these settings come from the pinned configuration, not from the role's latest.
     """
 
@@ -32,7 +32,7 @@ class App:
 
     @property
     def build(self) -> dict:
-        """The settings that make a release what it is: a change in any of them makes another release."""
+        """The settings that a release depends on: a change in any of them makes another release."""
         return self.settings["build"]
 
     @property
@@ -45,7 +45,7 @@ class App:
 
     @property
     def packages(self) -> Path:
-        """The cache of packages; releases share its files by hard links."""
+        """uv's package cache. Virtualenvs share its files by hard links."""
         return self.releases / ".packages"
 
     @property
@@ -55,17 +55,17 @@ class App:
 
     @property
     def next_link(self) -> Path:
-        """The link to the release that the stand-in runs while `current` is on its way."""
+        """The link to the release that the stand-in runs during a swap; on disk it is called `next`."""
         return self.root / "next"
 
     @property
     def static(self) -> Path:
-        """The static files of all releases kept, as Nginx serves them."""
+        """The static files of all kept releases, as Nginx serves them."""
         return self.root / "static"
 
     @property
     def maintenance(self) -> Path:
-        """While this file is there, Nginx shows visitors its text instead of the site."""
+        """While this file exists, Nginx shows it to visitors instead of the site."""
         return self.static / ".maintenance.html"
 
     @property
@@ -79,12 +79,12 @@ class App:
 
     @property
     def settings_file(self) -> Path:
-        """The app.json that these settings come from."""
+        """The app.json that these settings were read from."""
         return (self.pinned if self.is_pinned else self.config) / "app.json"
 
     @property
     def secret(self) -> Path:
-        """The generated SECRET_KEY, as an environment file."""
+        """The generated SECRET_KEY, in the format of an environment file."""
         return self.config / "secret"
 
     @property
@@ -93,11 +93,11 @@ class App:
 
     @property
     def units(self) -> list[Path]:
-        """The unit files that a process of the app is started with."""
+        """The unit files that start the processes of the app."""
         return sorted(Path("/etc/systemd/system") / name for name in self.settings["unit_files"])
 
     def fingerprint(self) -> str:
-        """A digest of all that a running service was started with, apart from its release."""
+        """A digest of what a service starts with besides its release: Gunicorn's settings, environment and units."""
         digest = hashlib.sha256(json.dumps(self["gunicorn"], sort_keys=True).encode())
         for path in [self.config / "env", *self.units]:
             digest.update(b"\0" + (path.read_bytes() if path.exists() else b""))
@@ -105,10 +105,10 @@ class App:
 
 
 def load(name: str, *, pinned: bool = False) -> App:
-    """The app of that name.
+    """Read the app of that name.
 
     :param pinned: read the pinned configuration, which the live release runs with, not the role's latest.
-    :raises ConfigError: there is none, or its configuration cannot be read.
+    :raises ConfigError: there is no such app, or its configuration cannot be read.
     """
     config = CONFIG_ROOT / name
     path = config / "live" / "app.json" if pinned else config / "app.json"
@@ -128,5 +128,5 @@ def load(name: str, *, pinned: bool = False) -> App:
 
 
 def names() -> list[str]:
-    """The apps of this host, in order."""
+    """The names of the apps on this host, sorted."""
     return sorted(path.parent.name for path in CONFIG_ROOT.glob("*/app.json"))
