@@ -469,7 +469,7 @@ def test_a_rehearsal_whose_build_fails_leaves_nothing_but_its_log_in_the_message
         trial = app.releases / identity
         trial.mkdir()
         (trial / "build.log").write_text("".join(f"line {number}\n" for number in range(300)))
-        hint = f"all of the log is in {trial}/build.log" if to_the_log else "set project_dir"
+        hint = f"the whole log is in {trial}/build.log" if to_the_log else "set project_dir"
         raise errors.BuildError("it broke", hint=hint, log="line 299" if to_the_log else "")
 
     monkeypatch.setattr(cli, "build", build)
