@@ -5,11 +5,17 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import shutil
 import subprocess
+import tempfile
 from collections import namedtuple
+from contextlib import contextmanager
 from pathlib import Path
 
+import djangoctl.app
 import pytest
+import yaml
 from djangoctl import build as builds
 from djangoctl import cli, errors, launch, lock, swap
 from djangoctl import release as releases
@@ -126,16 +132,16 @@ def fail_restart(system, monkeypatch):
 
 ACTIVATE = ("activate", "new")
 BUILD = ("build", "--revision", "abc", "--tree", "/nowhere")
-# Each class of failure: what brings it about, its code, and what the documentation of the codes says of it.
+# Each class of failure: what causes it, the command, its code, and its words in the help text.
 FAILURES = {
     "CtlError": (fail_unexpectedly, ACTIVATE, 1, "unexpected failure"),
     "ConfigError": (lambda *_words: None, ("activate", "v9-9"), 2, "bad usage or input"),
     "LockedError": (fail_locked, ACTIVATE, 3, "locked by somebody else"),
     "BuildError": (fail_build, BUILD, 4, "the build failed"),
     "MigrationError": (fail_commands, ("migrate", "new"), 5, "a migration failed or was refused"),
-    "GateError": (fail_gate, ACTIVATE, 6, "the gate said no"),
+    "GateError": (fail_gate, ACTIVATE, 6, "the gate refused the release"),
     "UnhealthyError": (fail_commands, ("check",), 6, "or the app is not healthy"),
-    "ActivationError": (fail_restart, ACTIVATE, 7, "what served before was put back if it could be"),
+    "ActivationError": (fail_restart, ACTIVATE, 7, "the previous release was put back if possible"),
     "HookError": (fail_commands, ACTIVATE, 8, "a hook failed"),
 }
 
@@ -143,7 +149,7 @@ FAILURES = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_documented_codes_are_true(ctl, make_app, make_release, system, monkeypatch, kind):
     provoke, words, code, text = FAILURES[kind.__name__]
-    documented, _, rest = " ".join(cli.__doc__.split()).partition("Exit codes: ")[2].partition(". ")
+    documented = ctl("--help")[1].partition("exit codes:\n")[2]
     app = make_app(hooks={"before_activate": ["x"] if kind is errors.HookError else [], "after_activate": []})
     make_release(app, "old")
     make_release(app, "new", application="x:y", migrations=["a.0001"])
@@ -153,10 +159,9 @@ def test_the_documented_codes_are_true(ctl, make_app, make_release, system, monk
     provoke(system, monkeypatch)
     found, answer, _err = ctl("shop", *words, "--json")
     assert (found, answer["code"], kind.code) == (code, code, code)
-    (entry,) = [entry for entry in documented.split(" · ") if entry.startswith(f"{code} ")]
-    assert text in entry
-    assert "After 2 to 6 no other release is live than before." in rest
-    assert "After 7 and 8 the message says what serves." in rest
+    (line,) = [line for line in documented.splitlines() if line.startswith(f"  {code}  ")]
+    assert text in line
+    assert "After 2 to 6 the same release is live as before. After 7 and 8 the message says which one is." in documented
     assert (releases.live_id(app), (app.root / "live.json").read_text()) == ("old", serves)
     if 2 <= code <= 6:
         assert not [call for call in system.asked if call.startswith(("stop", "restart")) and SERVICE in call]
@@ -210,6 +215,56 @@ def test_a_configuration_that_may_not_be_read(ctl, app, monkeypatch):
     code, _out, err = ctl("shop", "status")
     assert code == 2
     assert "run djangoctl as root" in err
+
+
+@pytest.mark.parametrize("words", [(), ("list",), ("shop", "status")])
+def test_an_ordinary_user_is_told_to_be_root(ctl, app, monkeypatch, words):
+    with tempfile.TemporaryDirectory() as root:  # tmp_path lies below a directory that only its owner may enter
+        os.chmod(root, 0o755)
+        shutil.copytree(app.config, Path(root, "shop"))
+        monkeypatch.setattr(djangoctl.app, "CONFIG_ROOT", Path(root))
+        assert ctl(*words)[0] == 0
+        os.chmod(Path(root, "shop"), 0o600)
+        with ordinary_user():
+            code, out, err = ctl(*words)
+    assert (code, out) == (2, "")
+    assert re.search(r"app\.json(: permission denied| cannot be read)\nrun djangoctl as root$", err.strip())
+
+
+@contextmanager
+def ordinary_user():
+    """Give up root for a while: root may read everything."""
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(me)
+
+
+# Help
+
+
+def test_the_help_is_written_for_an_operator(ctl):
+    code, text, err = ctl("--help")
+    assert (code, err) == (0, "")
+    assert len(text.splitlines()) < 70
+    assert max(map(len, text.splitlines())) <= 120
+    assert "Run it as root." in text
+
+
+def test_every_example_of_the_help_is_a_command(ctl):
+    examples = re.findall(r"^  djangoctl (shop .+?)  ", ctl("--help")[1], re.MULTILINE)
+    assert len(examples) > 6
+    for words in map(str.split, examples):
+        options = cli.parser().parse_args(words)
+        assert (options.app, options.command) == ("shop", words[1])
+
+
+def test_the_version_is_that_of_the_collection(ctl):
+    collection = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
+    assert ctl("--version") == (0, f"djangoctl {collection}\n", "")
 
 
 # Results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,5 +129,16 @@ def load(name: str, *, pinned: bool = False) -> App:
 
 
 def names() -> list[str]:
-    """The names of the apps on this host, sorted."""
-    return sorted(path.parent.name for path in CONFIG_ROOT.glob("*/app.json"))
+    """The names of the apps on this host, sorted.
+
+    :raises PermissionError: the user may not read the configuration of an app. A glob would leave it out in silence.
+    """
+    directories = CONFIG_ROOT.iterdir() if CONFIG_ROOT.is_dir() else ()
+    return sorted(path.name for path in directories if _is_file(path / "app.json"))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
