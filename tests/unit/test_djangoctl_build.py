@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from djangoctl import build as builds
+from djangoctl import cli
 from djangoctl import release as releases
 from djangoctl.build import Source, build, ensure_secret
 from djangoctl.errors import BuildError
@@ -21,10 +22,13 @@ PROJECT = {"manage.py": MANAGE, "shop/__init__.py": "", "shop/wsgi.py": "", "req
 
 
 class FakeSystemd:
-    """Records commands, writes the files that they would write, and fails where a test tells it to."""
+    """Records commands, writes the files that they would write, and fails where a test tells it to.
+
+    `links` are links that hostile build code makes among the static files, by name.
+    """
 
     def __init__(self):
-        self.ran, self.failing, self.facts, self.gunicorn = [], {}, {}, False
+        self.ran, self.failing, self.facts, self.gunicorn, self.links = [], {}, {}, False, {}
 
     def run(self, app, words, **options):
         self.ran.append((words, options))
@@ -51,6 +55,8 @@ class FakeSystemd:
                 json.dump(facts, handle)
         if "collectstatic" in words:
             (static / "a.css").write_text("body { color: black }\n" * 100)
+            for name, target in self.links.items():
+                (static / name).symlink_to(target)
         return self._result(words, options.get("output"))
 
     def _result(self, words, output):
@@ -108,6 +114,29 @@ def failure(system):
         return caught.value
 
     return run
+
+
+# Rehearsals
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "srv/shop/releases",
+        "log",
+        pytest.param("srv/shop/shared", marks=pytest.mark.xfail(strict=True, reason="a build fills shared paths")),
+        pytest.param("etc/shop", marks=pytest.mark.xfail(strict=True, reason="a build generates the SECRET_KEY")),
+    ],
+)
+def test_a_rehearsal_with_a_real_build_leaves_nothing(make_app, project, system, monkeypatch, tmp_path, place):
+    make_app(build={"shared_paths": ["var/"]})
+    source = project(PROJECT | {"var/seed.db": "x"})
+    monkeypatch.setattr(cli, "Systemd", lambda: system)
+    monkeypatch.setattr(cli, "plan", lambda *_words: [])
+    before = set((tmp_path / place).rglob("*"))
+    assert cli.main(["shop", "build", "--revision", "abc", "--tree", str(source.tree), "--rehearse"]) == 0
+    assert any("collectstatic" in words for words in system.words)
+    assert set((tmp_path / place).rglob("*")) == before
 
 
 # What comes of a good one
@@ -177,6 +206,25 @@ def test_builds_run_third_party_code_without_privileges(make_app, project, syste
         assert "NoNewPrivileges=yes" in lines, words
         assert "ProtectSystem=strict" in lines, words
         assert str(app.root / "data") not in " ".join(lines), words
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="an installation may write to all releases")
+def test_no_step_may_write_to_another_release(make_app, project, system):
+    app = make_app()
+    release = build(app, "v1-1", project(), system)
+    lines = [line for _words, options in system.ran for line in options.get("properties") or options.get("sandbox")]
+    writable = {path for line in lines if line.startswith("ReadWritePaths=") for path in line.split("=")[1].split()}
+    assert str(release.path) in writable
+    assert str(app.releases) not in writable
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="compression runs as root and follows links")
+def test_root_does_not_write_through_a_link_of_the_build(make_app, project, system, tmp_path):
+    target = tmp_path / "authorized_keys"
+    target.write_text("root's own")
+    system.links = {"a.css.gz": target}
+    build(make_app(), "v1-1", project(), system)
+    assert target.read_bytes() == b"root's own"
 
 
 def test_steps_come_in_order(make_app, project, system):

@@ -1,4 +1,4 @@
-"""djangoctl as it is called: exit codes, JSON, and what a person reads."""
+"""The command line of djangoctl: exit codes, JSON and text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def system(app, monkeypatch):
 
 @pytest.fixture
 def ctl(capsys, system):
-    """`ctl("shop", "status")`: the exit code and what was printed; parsed where --json was asked for."""
+    """`ctl("shop", "status")`: exit code, stdout and stderr; with --json, stdout is parsed."""
 
     def run(*words):
         try:
@@ -147,7 +147,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_documented_codes_are_true(ctl, make_app, make_release, system, monkeypatch, kind):
+def test_every_failure_has_its_documented_exit_code(ctl, make_app, make_release, system, monkeypatch, kind):
     provoke, words, code, text = FAILURES[kind.__name__]
     documented = ctl("--help")[1].partition("exit codes:\n")[2]
     app = make_app(hooks={"before_activate": ["x"] if kind is errors.HookError else [], "after_activate": []})
@@ -179,7 +179,7 @@ def test_the_documented_codes_are_true(ctl, make_app, make_release, system, monk
         (("shop", "exec", "current", "serve"), "shop has no release 'current'"),
     ],
 )
-def test_input_that_makes_no_sense(ctl, words, message):
+def test_invalid_input(ctl, words, message):
     code, out, err = ctl(*words)
     assert (code, out) == (2, "")
     assert err.startswith(f"djangoctl: {message}")
@@ -192,7 +192,7 @@ def test_input_that_makes_no_sense(ctl, words, message):
     "words",
     [("shop",), ("shop", "restart"), ("shop", "build"), ("shop", "status", "x"), ("shop", "logs", "--lines", "x")],
 )
-def test_words_it_does_not_know(ctl, words):
+def test_unknown_arguments(ctl, words):
     code, out, err = ctl(*words)
     assert (code, out) == (2, "")
     assert "usage: djangoctl" in err
@@ -282,7 +282,7 @@ def test_apps_are_listed(ctl, app, make_app, make_release):
     assert [row[:2] for row in rows[1:]] == [["blog", "-"], ["shop", "v1-1"]]
 
 
-def test_the_list_has_a_name(ctl, app, make_app, make_release):
+def test_the_list_is_also_a_command(ctl, app, make_app, make_release):
     make_app("blog")
     assert ctl("list") == ctl()
     for words in (("list", "--json"), ("--json", "list")):
@@ -316,7 +316,7 @@ def test_the_shell_completes(words, offered):
         assert offered == set(result.stdout.split())
 
 
-def test_status_names_who_has_the_lock(ctl, app, monkeypatch):
+def test_status_names_the_holder_of_the_lock(ctl, app, monkeypatch):
     monkeypatch.setenv("DJANGOCTL_ACTOR", "ada")
     assert ctl("shop", "status", "--json")[1]["lock"] is None
     assert "lock" not in ctl("shop", "status")[1]
@@ -363,7 +363,7 @@ def test_activating_and_going_back(ctl, app, make_release, monkeypatch):
 
 
 @pytest.mark.parametrize("action", ["activate", "rollback"])
-def test_a_dry_run_tells_and_does_not_do(ctl, app, make_release, system, action):
+def test_a_dry_run_changes_nothing(ctl, app, make_release, system, action):
     make_release(app, "v1-1")
     answer = ctl("shop", action, "v1-1", "--dry-run", "--json")[1]
     assert answer == {"release": "v1-1", "before": None, "changed": True}
@@ -372,8 +372,8 @@ def test_a_dry_run_tells_and_does_not_do(ctl, app, make_release, system, action)
 
 
 @pytest.mark.parametrize("action", ["activate", "rollback"])
-def test_what_is_live_can_be_left_alone(ctl, app, make_release, system, action):
-    """A host of a rollout that stopped goes back to what it served; one that never left it is not restarted."""
+def test_a_live_release_can_be_left_alone(ctl, app, make_release, system, action):
+    """When a rollout stops, its hosts go back to the earlier release. A host that still runs it is not restarted."""
     for identity in ("v1-1", "v2-1"):
         make_release(app, identity)
         ctl("shop", "activate", identity)
@@ -394,7 +394,7 @@ def test_what_is_live_can_be_left_alone(ctl, app, make_release, system, action):
 
 @pytest.fixture
 def built(monkeypatch, make_release):
-    """Builds that succeed at once, and with what they were asked for."""
+    """Builds that succeed at once; returns the arguments of each."""
     seen = []
 
     def build(app, identity, source, system, **facts):
@@ -435,7 +435,7 @@ MIGRATIONS = ["entries.0001_initial", "entries.0002_more"]
     ("live", "new", "planned"),
     [
         (MIGRATIONS[:1], MIGRATIONS, True),
-        (None, MIGRATIONS, True),  # the first release of all
+        (None, MIGRATIONS, True),  # the first release
         (MIGRATIONS, MIGRATIONS, False),
         (MIGRATIONS, MIGRATIONS[:1], False),
         (None, [], False),
@@ -455,7 +455,7 @@ def test_a_build_shows_what_its_new_migrations_would_do(
     words = ("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--json")
     code, answer, _err = ctl(*words)
     assert (code, answer["changed"], answer["plan"]) == (0, True, STEPS if planned else [])
-    # A deploy waits for no plan that there is no need of.
+    # Without new migrations there is no plan to wait for.
     assert [release for release, _words, _options in system.managed] == ([answer["release"]] if planned else [])
     system.managed.clear()
     assert ctl(*words)[1]["plan"] == []
@@ -485,16 +485,18 @@ def test_of_failed_builds_the_last_one_is_kept(ctl, app, monkeypatch, make_relea
 
 
 @pytest.mark.parametrize("words", [("--dry-run", "--tree", "/srv/repo"), ()])
-def test_a_question_builds_nothing(ctl, built, words):
+def test_a_dry_run_and_a_build_without_a_source_build_nothing(ctl, built, words):
     answer = ctl("shop", "build", "--revision", "abc", "--version", "v1", *words, "--json")[1]
     assert (answer["changed"], answer["pending"], built, audited()) == (True, True, [], [])
     assert answer["release"].startswith("v1-")
 
 
 @pytest.mark.parametrize("left_behind", [False, True])
-def test_a_rehearsal_leaves_nothing(ctl, app, built, make_release, monkeypatch, left_behind):
+def test_a_rehearsal_shows_the_plan_and_leaves_no_release(ctl, app, built, make_release, monkeypatch, left_behind):
     if left_behind:
-        (app.releases / ".rehearsal/source").mkdir(parents=True)  # cut short; make_release would fall over it
+        (app.releases / ".rehearsal/source").mkdir(
+            parents=True
+        )  # of an interrupted rehearsal; make_release would fail on it
     seen = []
     monkeypatch.setattr(cli, "plan", lambda _app, trial, _system: seen.append(trial.path.exists()) or [{"x": 1}])
     words = ("shop", "build", "--revision", "abc", "--version", "v1", "--tree", "/srv/repo", "--rehearse", "--json")
@@ -506,7 +508,7 @@ def test_a_rehearsal_leaves_nothing(ctl, app, built, make_release, monkeypatch, 
     assert audited() == []
 
 
-def test_a_rehearsal_whose_plan_fails_leaves_nothing(ctl, app, built, monkeypatch):
+def test_a_rehearsal_whose_plan_fails_leaves_no_release(ctl, app, built, monkeypatch):
     def fail(*_words):
         raise errors.MigrationError("no answer")
 
@@ -519,7 +521,7 @@ REHEARSE = ("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--rehe
 
 
 @pytest.mark.parametrize("to_the_log", [True, False])
-def test_a_rehearsal_whose_build_fails_leaves_nothing_but_its_log_in_the_message(ctl, app, monkeypatch, to_the_log):
+def test_a_rehearsal_whose_build_fails_shows_its_log_and_leaves_no_release(ctl, app, monkeypatch, to_the_log):
     def build(app, identity, source, system, **facts):
         trial = app.releases / identity
         trial.mkdir()
@@ -540,16 +542,16 @@ def test_a_rehearsal_whose_build_fails_leaves_nothing_but_its_log_in_the_message
     assert [path.name for path in app.releases.iterdir()] == [".packages"]
 
 
-def test_a_rehearsal_that_never_began(ctl, app, monkeypatch):
+def test_a_rehearsal_without_free_space(ctl, app, monkeypatch):
     fail_build(None, monkeypatch)
     code, answer, _err = ctl(*REHEARSE)
     assert (code, answer["code"]) == (4, 4)
     assert "has 0 MB free" in answer["message"]
 
 
-def test_a_rehearsal_is_no_release(ctl, app, make_release):
+def test_a_rehearsal_is_not_listed_and_cannot_go_live(ctl, app, make_release):
     make_release(app, "v1-1")
-    make_release(app, ".rehearsal")  # one that is under way, or was killed
+    make_release(app, ".rehearsal")  # one that is running, or was killed
     assert [entry["id"] for entry in ctl("shop", "releases", "--json")[1]["releases"]] == ["v1-1"]
     assert ctl("shop", "activate", ".rehearsal")[0] == 2
     ctl("shop", "activate", "v1-1")
@@ -603,7 +605,7 @@ def test_migrations_are_named(ctl, app, make_release, system):
     assert ctl("shop", "migrate", "v1-1", "--json")[1] == {"release": "v1-1", "changed": False, "plan": []}
 
 
-def test_what_destroys_wants_a_word(ctl, app, make_release, system):
+def test_destructive_migrations_need_a_flag(ctl, app, make_release, system):
     make_release(app, "v1-1", application="shop.wsgi:application")
     system.result = answered([STEPS[0] | {"destructive": ["Delete model Entry"]}])
     code, answer, _err = ctl("shop", "migrate", "v1-1", "--json")
@@ -632,10 +634,10 @@ def test_a_migration_that_fails(ctl, app, make_release, system):
     assert audited()[0]["ok"] is False
 
 
-# Health, maintenance, room
+# Health, maintenance, pruning
 
 
-def test_a_check_asks_the_gate_and_the_units(ctl, app, make_release, system):
+def test_check_asks_the_gate_and_the_units(ctl, app, make_release, system):
     make_release(app, "v1-1")
     ctl("shop", "activate", "v1-1")
     assert ctl("shop", "check", "--json")[:2] == (0, {"app": "shop", "release": "v1-1", "healthy": True})
@@ -643,14 +645,14 @@ def test_a_check_asks_the_gate_and_the_units(ctl, app, make_release, system):
     system.up.discard("django-shop.socket")
     code, answer, _err = ctl("shop", "check", "--json")
     assert (code, answer["log"]) == (6, "django-shop.socket is not active")
-    # Another release than the live one has no units to be up.
+    # Only the live release has units.
     assert ctl("shop", "check", "v1-1")[0] == 0
     system.result = subprocess.CompletedProcess([], 1, "/healthz/ answered 500\n", "")
     code, answer, _err = ctl("shop", "check", "v1-1", "--json")
     assert (code, answer["log"], answer["state"]) == (6, "/healthz/ answered 500", "release v1-1 is live")
 
 
-def test_maintenance_is_switched(ctl, app):
+def test_maintenance_is_switched_on_and_off(ctl, app):
     assert ctl("shop", "maintenance", "on", "--message", "Back at <b>9</b>", "--json")[1]["changed"] is True
     assert "<p>Back at &lt;b&gt;9&lt;/b&gt;</p>" in app.maintenance.read_text()
     assert app.maintenance.stat().st_mode & 0o777 == 0o644
@@ -661,7 +663,7 @@ def test_maintenance_is_switched(ctl, app):
     assert [line["action"] for line in audited()] == ["maintenance on", "maintenance off"]
 
 
-def test_room_is_made(ctl, app, make_release):
+def test_prune_removes_old_releases(ctl, app, make_release):
     make_release(app, "bad", state="failed")
     make_release(app, "worse", state="failed")
     make_release(app, "v1-1", live=True)
@@ -672,7 +674,7 @@ def test_room_is_made(ctl, app, make_release):
 
 
 @pytest.mark.parametrize("verb", ["activate", "rollback"])
-def test_a_schema_that_is_ahead_wants_a_word(ctl, app, make_release, verb):
+def test_a_database_that_is_ahead_needs_a_flag(ctl, app, make_release, verb):
     make_release(app, "v1-1", migrations=["a.0001"])
     make_release(app, "v2-1", live=True, migrations=["a.0001", "a.0002"])
     code, _out, err = ctl("shop", verb, "v1-1")
@@ -682,10 +684,10 @@ def test_a_schema_that_is_ahead_wants_a_word(ctl, app, make_release, verb):
     assert releases.live_id(app) == "v1-1"
 
 
-# Passing on
+# Commands that run others
 
 
-def test_manage_passes_words_and_variables_on(ctl, system, monkeypatch):
+def test_manage_passes_arguments_and_variables_on(ctl, system, monkeypatch):
     monkeypatch.setenv("FROM_HERE", "s3cret")
     system.result = subprocess.CompletedProcess([], 3)
     words = ("--env", "FROM_HERE", "--env", "A=b=c", "--env", "NOT_THERE", "shell", "-c", "print(1)", "--json")
@@ -711,7 +713,7 @@ def test_logs_are_those_of_this_app_alone(ctl, make_app, monkeypatch):
 
 @pytest.fixture
 def started(app, make_release, monkeypatch):
-    """`started("exec", ...)`: the words and the environment of the program that takes the place of djangoctl."""
+    """`started("exec", ...)`: the command line and the environment of the program that replaces djangoctl."""
     make_release(app, "v1-1", live=True, application="x:y")
     releases.point(app.next_link, app.releases / "v1-1")
     swap.pin_configuration(app)
@@ -728,8 +730,8 @@ def started(app, make_release, monkeypatch):
 
 
 @pytest.mark.parametrize(("release", "directory"), [("current", "live"), ("next", "."), ("v1-1", ".")])
-def test_what_is_live_starts_with_the_settings_it_went_live_with(started, app, release, directory):
-    """A master that crashes, or a host that boots, must not start with what has not passed a gate."""
+def test_the_live_release_starts_with_the_pinned_configuration(started, app, release, directory):
+    """After a crash or a reboot, the service must not start with a configuration that has passed no gate."""
     coming = json.loads((app.config / "app.json").read_text())
     coming["build"] |= {"packaged": True}
     (app.config / "app.json").write_text(json.dumps(coming))
@@ -741,7 +743,7 @@ def test_what_is_live_starts_with_the_settings_it_went_live_with(started, app, r
     assert words == ["python", *(["manage.py"] if release == "current" else ["-m", "django"]), "check"]
 
 
-def test_settings_that_are_live_and_damaged_are_named(ctl, app, make_release):
+def test_a_damaged_pinned_configuration_is_named(ctl, app, make_release):
     make_release(app, "v1-1", live=True, application="x:y")
     swap.pin_configuration(app)
     (app.pinned / "app.json").write_text("{")
@@ -750,7 +752,7 @@ def test_settings_that_are_live_and_damaged_are_named(ctl, app, make_release):
     assert err.startswith(f"djangoctl: {app.pinned}/app.json is damaged: ")
 
 
-def test_a_process_keeps_the_mask_of_its_unit(app, make_release, monkeypatch):
+def test_a_process_keeps_the_umask_of_its_unit(app, make_release, monkeypatch):
     make_release(app, "v1-1", live=True, application="x:y")
     swap.pin_configuration(app)
     seen = []
@@ -765,7 +767,7 @@ def test_a_process_keeps_the_mask_of_its_unit(app, make_release, monkeypatch):
     assert seen == [0o027]
 
 
-def test_a_strict_mask_of_the_caller_locks_nobody_out(ctl, app, make_release):
+def test_a_strict_umask_of_the_caller_does_not_lock_nginx_out(ctl, app, make_release):
     make_release(app, "v1-1", {"deep/a.css": "x"})
     before = os.umask(0o077)
     try:
@@ -776,7 +778,7 @@ def test_a_strict_mask_of_the_caller_locks_nobody_out(ctl, app, make_release):
         assert path.stat().st_mode & 0o755 == 0o755, f"Nginx cannot enter {path.name}"
 
 
-# The module that asks
+# The module `release`
 
 
 @pytest.fixture(scope="module")
@@ -795,7 +797,7 @@ PARAMS |= {"allow_destructive": False, "allow_schema_ahead": False}
 @pytest.mark.parametrize("version", ["v1", None, "--json", "-x", "a b", "ünï"])
 @pytest.mark.parametrize("source", [("tree", "/srv/my repo"), ("archive", "/tmp/x.tar.gz"), ("package", "-e x==1")])
 @pytest.mark.parametrize("check", [True, False])
-def test_the_module_and_the_program_understand_each_other(module, version, source, check):
+def test_djangoctl_parses_the_command_line_of_the_module(module, version, source, check):
     params = PARAMS | {"app": "shop", "state": "built", "revision": "-abc", "version": version, source[0]: source[1]}
     options = cli.parser().parse_args(module.words(params, check))
     assert (options.app, options.command, options.json, options.rehearse) == ("shop", "build", True, check)
@@ -804,7 +806,7 @@ def test_the_module_and_the_program_understand_each_other(module, version, sourc
     assert str(getattr(options, source[0])) == source[1]
 
 
-def test_a_question_without_a_source_is_no_rehearsal(module):
+def test_a_build_without_a_source_is_no_rehearsal(module):
     params = PARAMS | {"app": "shop", "state": "built", "revision": "abc"}
     options = cli.parser().parse_args(module.words(params, True))
     assert (options.rehearse, options.tree, options.archive, options.package) == (False, None, None, None)
@@ -830,11 +832,11 @@ def test_the_module_asks_for_a_release(module, state, check, verb, dry, allowed)
     options = cli.parser().parse_args(module.words(params, check))
     assert (options.command, options.release, getattr(options, "dry_run", False)) == (verb, "v1-1", dry)
     assert getattr(options, "allow_destructive", None) == {"migrate": allowed}.get(verb)
-    # What is returned to ran on this schema a moment ago, and is left alone where it is still live.
+    # The earlier release ran on this schema a moment ago. Where it is still live, it is left alone.
     assert getattr(options, "allow_schema_ahead", allowed) == (allowed or state == "returned")
     assert getattr(options, "unless_live", False) == (state == "returned")
 
 
-def test_the_module_goes_back_to_the_one_before(module):
+def test_the_module_rolls_back_to_the_previous_release(module):
     options = cli.parser().parse_args(module.words(PARAMS | {"app": "shop", "state": "rolled_back"}, False))
     assert (options.command, options.release) == ("rollback", None)
