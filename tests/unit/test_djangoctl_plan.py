@@ -1,4 +1,4 @@
-"""plan.py as a release's interpreter runs it, against a project on SQLite: one app for each kind of migration."""
+"""plan.py as a program, on a project with SQLite: one Django app for each kind of migration."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The project, with all first migrations applied and all second ones to come. Returns a way to run plan.py."""
+    """`project(...)` runs plan.py on a project whose first migrations are applied and whose second ones are pending."""
     root = tmp_path_factory.mktemp("plan")
     files = {"shop/__init__.py": "", "shop/settings.py": SETTINGS, "shop/wsgi.py": WSGI}
     files |= {"packages/release.py": "OF_THE_PROJECT = True\n"}

@@ -1,4 +1,4 @@
-"""Static files over releases: what Nginx serves is the union, and what is compressed goes along."""
+"""Static files: Nginx serves those of all releases, with their compressed copies."""
 
 from __future__ import annotations
 
@@ -130,14 +130,14 @@ def test_static_files_collected_inside_of_the_source(app, make_release, publishe
     assert not (app.root / "source").exists()
 
 
-def test_everybody_may_read_what_is_published(app, make_release):
+def test_published_files_are_world_readable(app, make_release):
     release = make_release(app, "one", {"deep/a.css": "1"})
     (release.path / "static/deep/a.css").chmod(0o600)
     publish(app, release)
     assert (app.static / "deep/a.css").stat().st_mode & 0o777 == 0o644
 
 
-def test_half_of_a_file_is_never_served(app, make_release, published, monkeypatch):
+def test_published_files_are_replaced_atomically(app, make_release, published, monkeypatch):
     publish(app, make_release(app, "one", {"a.css": "one"}))
 
     def full(source, target, **_options):
@@ -177,11 +177,11 @@ TEXT = b"body { color: black }\n" * 100
 
 
 @pytest.mark.usefixtures("without_brotli")
-def test_text_is_compressed_and_comes_back_the_same(compress):
+def test_text_is_compressed_without_loss(compress):
     root, names = compress({"css/a.css": TEXT, "b.js": TEXT})
     assert names == ["b.js", "b.js.gz", "css/a.css", "css/a.css.gz"]
     assert gzip.decompress((root / "css/a.css.gz").read_bytes()) == TEXT
-    # Nginx answers with the packed file's date, and a browser that asks again must get the same one.
+    # Nginx answers with the compressed file's time, which has to be that of the original.
     assert int((root / "css/a.css.gz").stat().st_mtime) == int((root / "css/a.css").stat().st_mtime)
 
 
@@ -206,12 +206,12 @@ def test_compressing_twice_gives_the_same_bytes(compress):
         ("noending", TEXT),
     ],
 )
-def test_what_does_not_gain_is_left(compress, name, content):
+def test_files_that_do_not_shrink_are_left_alone(compress, name, content):
     assert compress({name: content})[1] == [name]
 
 
 @pytest.mark.usefixtures("without_brotli")
-def test_links_are_left(compress, tmp_path):
+def test_links_are_left_alone(compress, tmp_path):
     (tmp_path / "outside.css").write_bytes(TEXT)
     (tmp_path / "collected").mkdir()
     (tmp_path / "collected/a.css").symlink_to(tmp_path / "outside.css")
@@ -235,7 +235,7 @@ def test_a_failing_brotli_fails_the_build(compress, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("ending", [".gz", ".br"])
-def test_what_was_compressed_of_a_file_goes_with_it(app, make_release, published, ending):
+def test_a_stale_compressed_file_is_removed(app, make_release, published, ending):
     """Nginx prefers the compressed file, and would answer with the content of the previous release."""
     one = make_release(
         app, "one", {"a.css": "one", f"a.css{ending}": "one, packed", "b.css": "b", f"b.css{ending}": "b"}
@@ -251,14 +251,14 @@ def test_what_was_compressed_of_a_file_goes_with_it(app, make_release, published
 
 
 @pytest.mark.parametrize("ending", [".gz", ".br"])
-def test_what_is_compressed_anew_takes_the_place_of_the_old(app, make_release, published, ending):
+def test_a_new_compressed_file_replaces_the_old_one(app, make_release, published, ending):
     for name in ("one", "two"):
         publish(app, make_release(app, name, {"a.css": name, f"a.css{ending}": f"{name}, packed"}))
         assert published() == {"a.css": name, f"a.css{ending}": f"{name}, packed"}
 
 
 @pytest.mark.usefixtures("without_brotli")
-def test_compressed_files_are_published_beside_theirs(app, make_release, published):
+def test_compressed_files_are_published_beside_their_originals(app, make_release, published):
     release = make_release(app, "one", {HASHED: "x" * 1000, "a.css": "y" * 1000})
     build.precompress(release.path / "static")
     assert publish(app, release) == 4

@@ -41,7 +41,7 @@ def app(make_app):
 def test_processes_drain_side_by_side_then_timers_restart(app):
     system = FakeSystemd()
     assert workers.restart(app, system) == ""
-    # A count of restarts that another release has left would pass for this one's.
+    # NRestarts would otherwise include the restarts of the previous release.
     assert system.asked == [("reset-failed", MAIL, SYNC), ("restart", MAIL, SYNC), ("restart", TIDY)]
 
 
@@ -83,7 +83,7 @@ def test_a_timer_that_does_not_start_is_reported(app):
     assert workers.restart(app, FakeSystemd(failing=[TIDY])) == f"Job for {TIDY} failed."
 
 
-# Staying up: systemd calls a process started before it has imported anything
+# Staying up: systemd reports a process as started before it has imported anything
 
 
 def test_processes_are_watched_until_they_have_settled(app):
