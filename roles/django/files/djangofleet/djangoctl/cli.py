@@ -264,7 +264,7 @@ def parser() -> argparse.ArgumentParser:
         "--version", action="version", help="show the version and exit", version=f"djangoctl {__version__}"
     )
     top.add_argument("app", help="the name of an app; `djangoctl` alone, or `djangoctl list`, lists the apps")
-    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    commands = top.add_subparsers(dest="command", required=True, metavar="command", prog="djangoctl <app>")
 
     def add(name: str, action: Callable, text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
