@@ -262,6 +262,16 @@ def test_every_example_of_the_help_is_a_command(ctl):
         assert (options.app, options.command) == ("shop", words[1])
 
 
+@pytest.mark.parametrize("runbook", sorted((ROOT / "docs/runbooks").glob("*.md")), ids=lambda path: path.stem)
+def test_every_command_of_a_runbook_is_one(runbook):
+    inline_or_block = re.compile(r"`(djangoctl [^`]+)`|^# (djangoctl .+?)(?:  .*)?$", re.MULTILINE)
+    found = ["".join(match.groups("")) for match in inline_or_block.finditer(runbook.read_text())]
+    commands = [words.split() for line in found for words in line.replace("<id>", "v1-1").split(" && ")]
+    assert commands
+    for _program, *words in commands:
+        assert cli.parser().parse_args(words).app == "shop"
+
+
 def test_the_version_is_that_of_the_collection(ctl):
     collection = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
     assert ctl("--version") == (0, f"djangoctl {collection}\n", "")
