@@ -320,7 +320,7 @@ def test_a_release_behind_the_schema_is_refused(app, make_release, system, old):
     swap.activate(app, make_release(app, "new", migrations=["a.0001", "a.0002"]), system)
     system.calls.clear()
     target = make_release(app, "older", migrations=["a.0001"])
-    with pytest.raises(ConfigError, match=r"ahead of release older: it does not know a\.0002\n") as caught:
+    with pytest.raises(ConfigError, match=r"ahead of release older, which lacks a\.0002\n") as caught:
         swap.activate(app, target, system)
     assert caught.value.state == "nothing was changed: release new is still live"
     assert (system.asked, releases.live_id(app)) == ([], "new")
@@ -355,7 +355,7 @@ def test_migrations_that_a_release_must_have(app, make_release, system, old, liv
     swap.activate(app, make_release(app, "new", **live), system)
     target = make_release(app, "target", **target)
     if unknown:
-        with pytest.raises(ConfigError, match=rf"it does not know {unknown}\n"):
+        with pytest.raises(ConfigError, match=rf"which lacks {unknown}\n"):
             swap.activate(app, target, system)
     else:
         assert swap.activate(app, target, system)
@@ -369,7 +369,7 @@ def test_a_migration_for_a_release_that_did_not_go_live_counts(app, make_release
     one, two = (make_release(app, name, migrations=["a.0001"], leaves=["a.0001"]) for name in ("one", "two"))
     swap.activate(app, one, system)
     migrated(app, "a.0002", "gone.0001")
-    with pytest.raises(ConfigError, match=r"ahead of release two: it does not know a\.0002\n") as caught:
+    with pytest.raises(ConfigError, match=r"ahead of release two, which lacks a\.0002\n") as caught:
         swap.activate(app, two, system)
     assert caught.value.state == "nothing was changed: release one is still live"
     assert swap.activate(app, two, system, allow_schema_ahead=True)
@@ -384,7 +384,7 @@ def test_the_live_release_may_get_another_environment_whatever_the_schema_is(app
 
 def test_a_first_release_behind_the_schema_is_refused(app, make_release, system):
     migrated(app, "a.0002")
-    with pytest.raises(ConfigError, match=r"does not know a\.0002") as caught:
+    with pytest.raises(ConfigError, match=r"which lacks a\.0002") as caught:
         swap.activate(app, make_release(app, "one", migrations=["a.0001"]), system)
     assert caught.value.state == "nothing was live before"
 

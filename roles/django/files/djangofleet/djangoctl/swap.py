@@ -105,7 +105,7 @@ def _require_schema(app: App, release: Release, before: str | None) -> None:
     ahead = sorted(name for name in applied - release.migrations if name.partition(".")[0] in known)
     if ahead:
         raise ConfigError(
-            f"{app.name}: the database is ahead of release {release.id}: it does not know {', '.join(ahead)}",
+            f"{app.name}: the database is ahead of release {release.id}, which lacks {', '.join(ahead)}",
             state=f"nothing was changed: release {before} is still live" if before else "nothing was live before",
             hint="if the release works with that schema, repeat with --allow-schema-ahead (allow_schema_ahead=true)",
         )
