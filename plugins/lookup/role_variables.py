@@ -54,6 +54,10 @@ class LookupModule(LookupBase):
         value = self.get_option("value")
         return [self._of(role, variables or {}, value) for role in terms]
 
+    def defines(self, role: str, name: str) -> bool:
+        """Whether the role's vars/ have a variable of that name."""
+        return name in self._room(role, "vars")
+
     def _of(self, role: str, variables: dict[str, Any], value: str | None) -> Any:
         # In Ansible's order: a role's vars outrank an inventory, which outranks a role's defaults.
         scope = {**self._room(role, "defaults"), **variables, **self._room(role, "vars")}
