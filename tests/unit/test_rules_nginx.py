@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.djangofleet.stack.plugins.plugin_utils import nginx
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, options_of
 
-ROLE = Path(__file__).resolve().parents[2] / "roles" / "nginx"
 CERTIFICATE = {"fullchain": "/etc/ssl/shop/fullchain.pem", "key": "/etc/ssl/shop/key.pem"}
 SHOP: dict[str, Any] = {
     "name": "shop",
@@ -20,34 +17,27 @@ SHOP: dict[str, Any] = {
 }
 SECURE = {**SHOP, "certificate": CERTIFICATE}
 BLOG = {"name": "blog", "domains": ["blog.example.com"]}
-DERIVED = {"nginx_https_public_port": 443, "nginx_ipv6_enabled": True, "nginx_worker_rlimit_nofile": 16384}
+DEFAULTS = {
+    **yaml.safe_load((ROLES / "nginx/defaults/main.yml").read_text()),
+    "nginx_https_public_port": 443,
+    "nginx_ipv6_enabled": True,
+    "nginx_worker_rlimit_nofile": 16384,
+}
 SERVING = {"paths": {"/etc/nginx/sites/*.conf": ["/etc/nginx/sites/shop.conf", "/etc/nginx/sites/b.log.conf"]}}
 
 
-@pytest.fixture(scope="session")
-def rules(dataloader) -> ModuleType:
-    return importlib.import_module("ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx")
+def given(*sites: dict[str, Any], **variables: Any) -> dict[str, Any]:
+    """What an inventory says, and the role's defaults."""
+    return {**DEFAULTS, "nginx_sites": list(sites), **variables}
 
 
-@pytest.fixture(scope="session")
-def given() -> Callable[..., dict[str, Any]]:
-    """`given(site, ..., nginx_x=...)`: what an inventory says, and the role's defaults."""
-    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()) | DERIVED
-    return lambda *sites, **variables: {**defaults, "nginx_sites": list(sites), **variables}
+def problems(*sites: dict[str, Any], survey: dict[str, Any] | None = None, **variables: Any) -> list[str]:
+    return nginx.problems(given(*sites, **variables), survey or {})
 
 
-@pytest.fixture(scope="session")
-def problems(rules, given) -> Callable[..., list[str]]:
-    return lambda *sites, survey=None, **variables: rules.problems(given(*sites, **variables), survey or {})
-
-
-@pytest.fixture(scope="session")
-def config(rules, given) -> Callable[..., dict[str, Any]]:
-    """What the templates see, on Debian 13."""
-    specs = importlib.import_module("ansible_collections.djangofleet.stack.plugins.plugin_utils.specs")
-    return lambda *sites, release="13", **variables: rules.config(
-        specs.options_of("nginx", given(*sites, **variables)), release
-    )
+def config(*sites: dict[str, Any], release: int | str = "13", **variables: Any) -> dict[str, Any]:
+    """What the templates see."""
+    return nginx.config(options_of("nginx", given(*sites, **variables)), release)
 
 
 # What is wrong --------------------------------------------------------------------------------------------------------
@@ -59,7 +49,7 @@ def config(rules, given) -> Callable[..., dict[str, Any]]:
      "a..test", "-a.test", "a-.test", "a.test.", "_", "~^a", "$host", "a_b.test", "http://a.test", "a.test:80",
      "a" * 254, "a" * 64 + ".test", "10.0.0", "2001:db8::5"],
 )  # fmt: skip
-def test_hostile_domains_are_refused_with_their_path(problems, domain):
+def test_hostile_domains_are_refused_with_their_path(domain):
     (problem,) = problems({**SHOP, "domains": ["ok.test", domain]})
     shown = " ".join(domain.split())
     assert problem.startswith(f"nginx_sites[shop].domains[1]: found '{shown[:77]}")
@@ -69,11 +59,11 @@ def test_hostile_domains_are_refused_with_their_path(problems, domain):
 @pytest.mark.parametrize(
     "domain", ["a", "localhost", "a.test", "A-1.Test", "*.a.test", "xn--bcher-kva.test", "10.0.0.5"]
 )
-def test_good_domains_pass(problems, domain):
+def test_good_domains_pass(domain):
     assert problems({**SHOP, "domains": [domain]}) == []
 
 
-def test_a_text_for_a_list_is_one_item(problems, config):
+def test_a_text_for_a_list_is_one_item():
     wish = {"name": "shop", "domains": "localhost", "upstream": {"servers": "unix:/run/shop.sock"}}
     assert problems(wish) == []
     (site,) = config(wish)["sites"]
@@ -81,7 +71,7 @@ def test_a_text_for_a_list_is_one_item(problems, config):
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../a", "a/b", "A", "ü", ".a", "a;", "a\n", "a" * 65, "-a"])
-def test_hostile_names_are_refused(problems, name):
+def test_hostile_names_are_refused(name):
     (problem,) = problems({**SHOP, "name": name})
     assert problem.startswith(f"nginx_sites[{name or 0}].name: ")
 
@@ -123,13 +113,13 @@ def test_hostile_names_are_refused(problems, name):
         ({"static": [{"url": "/static/"}]}, "static[0].path"),
     ],
 )
-def test_bad_sites_are_refused_with_their_path(problems, change, path):
+def test_bad_sites_are_refused_with_their_path(change, path):
     for list_name in ("nginx_sites", "nginx_app_sites"):
         (problem,) = problems(**{"nginx_sites": [], list_name: [{**SHOP, **change}]})
         assert problem.startswith(f"{list_name}[shop].{path}: ")
 
 
-def test_a_name_or_domain_that_is_there_twice_is_refused_with_both_places(problems):
+def test_a_name_or_domain_that_is_there_twice_is_refused_with_both_places():
     other = {**SHOP, "domains": ["other.test"]}
     assert problems(SHOP, other) == [
         "nginx_sites[0].name, nginx_sites[1].name: found 'shop'; give each site a name of its own"
@@ -143,7 +133,7 @@ def test_a_name_or_domain_that_is_there_twice_is_refused_with_both_places(proble
     assert problem.startswith("nginx_sites[shop].domains[0], nginx_sites[shop].domains[1]: found 'a.test'; ")
 
 
-def test_what_a_user_and_an_app_both_claim_is_refused(problems):
+def test_what_a_user_and_an_app_both_claim_is_refused():
     wired = {"name": "app", "domains": ["app.test", "www.shop.example.com"]}
     assert problems(SHOP, nginx_app_sites=[wired]) == [
         "nginx_sites[shop].domains[1], nginx_app_sites[app].domains[1]: found 'www.shop.example.com'; "
@@ -174,18 +164,18 @@ def test_what_a_user_and_an_app_both_claim_is_refused(problems):
         ({"nginx_extra_packages": ["-o=x"]}, "nginx_extra_packages[0]"),
     ],
 )
-def test_bad_host_settings_are_refused_with_their_path(problems, variables, path):
+def test_bad_host_settings_are_refused_with_their_path(variables, path):
     (problem,) = problems(SHOP, **variables)
     assert problem.startswith(f"{path}: ")
 
 
-def test_rules_wait_for_types(problems):
+def test_rules_wait_for_types():
     assert [line.split(":")[0] for line in problems({**SHOP, "domains": ["a b"]}, nginx_http_port="x")] == [
         "nginx_http_port"
     ]
 
 
-def test_a_whole_good_input_has_no_problem(problems):
+def test_a_whole_good_input_has_no_problem():
     full = {
         **SECURE,
         "redirect_to_https": True,
@@ -205,7 +195,7 @@ def test_a_whole_good_input_has_no_problem(problems):
 # A host that is to lose all of its sites ------------------------------------------------------------------------------
 
 
-def test_a_host_that_serves_sites_is_not_emptied_in_silence(problems):
+def test_a_host_that_serves_sites_is_not_emptied_in_silence():
     assert problems(survey=SERVING) == [
         "nginx_sites, nginx_app_sites: are empty, and this host serves b.log, shop; "
         "to remove them, set nginx_allow_no_sites: true"
@@ -223,41 +213,41 @@ def test_a_host_that_serves_sites_is_not_emptied_in_silence(problems):
         (None, {}),
     ],
 )
-def test_otherwise_nothing_is_said(problems, survey, variables):
+def test_otherwise_nothing_is_said(survey, variables):
     assert problems(survey=survey, **variables) == []
 
 
 # What the host is asked -----------------------------------------------------------------------------------------------
 
 
-def test_questions(rules, given):
+def test_questions():
     other = {**BLOG, "certificate": {**CERTIFICATE, "key": "/other"}}
-    assert rules.questions(given(SHOP, SECURE, nginx_app_sites=[other])) == {
+    assert nginx.questions(given(SHOP, SECURE, nginx_app_sites=[other])) == {
         "units": ["nginx.service"],
         "paths": ["/etc/nginx/sites/*.conf", *CERTIFICATE.values(), "/other"],
     }
 
 
-def test_a_bad_input_can_still_be_asked_about(rules, given):
-    questions = rules.questions(given({"name": "shop"}, nginx_http_port="x"))
+def test_a_bad_input_can_still_be_asked_about():
+    questions = nginx.questions(given({"name": "shop"}, nginx_http_port="x"))
     assert questions == {"units": ["nginx.service"], "paths": ["/etc/nginx/sites/*.conf"]}
 
 
-def test_missing_certificates(rules, given):
+def test_missing_certificates():
     wish = {**SHOP, "certificate": {"fullchain": "/a", "key": "/[b]*"}}
     values = given(SECURE, nginx_app_sites=[{**wish, "name": "other"}])
-    patterns = rules.questions(values)["paths"]
+    patterns = nginx.questions(values)["paths"]
     assert "/[[]b][*]" in patterns, "a path is no pattern"
-    assert rules.missing_certificates(values, {}) == [*CERTIFICATE.values(), "/a", "/[b]*"]
+    assert nginx.missing_certificates(values, {}) == [*CERTIFICATE.values(), "/a", "/[b]*"]
     answers = {pattern: ["there"] for pattern in patterns}
-    assert rules.missing_certificates(values, {"paths": answers}) == []
-    assert rules.missing_certificates(values, {"paths": answers | {"/a": []}}) == ["/a"]
+    assert nginx.missing_certificates(values, {"paths": answers}) == []
+    assert nginx.missing_certificates(values, {"paths": answers | {"/a": []}}) == ["/a"]
 
 
 # What the templates see -----------------------------------------------------------------------------------------------
 
 
-def test_settings_lose_their_prefix(config):
+def test_settings_lose_their_prefix():
     seen = config(SHOP, nginx_http_port="8080")
     assert seen["http_port"] == 8080
     assert seen["real_ip"] == {"trusted": [], "header": "X-Forwarded-For"}
@@ -265,12 +255,12 @@ def test_settings_lose_their_prefix(config):
 
 
 @pytest.mark.parametrize(("release", "modern"), [("12", False), (12, False), ("13", True), ("14", True)])
-def test_directives_follow_the_distribution(config, release, modern):
+def test_directives_follow_the_distribution(release, modern):
     seen = config(release=release)
     assert seen["http2_directive"] is seen["post_quantum_group"] is modern
 
 
-def test_the_sites_of_a_user_come_before_those_of_the_apps(config):
+def test_the_sites_of_a_user_come_before_those_of_the_apps():
     assert [site["name"] for site in config(SHOP, nginx_app_sites=[BLOG])["sites"]] == ["shop", "blog"]
 
 
@@ -283,7 +273,7 @@ def test_the_sites_of_a_user_come_before_those_of_the_apps(config):
         ({**SECURE, "redirect_to_https": None}, True),
     ],
 )
-def test_a_certificate_brings_the_redirect(config, site, expected):
+def test_a_certificate_brings_the_redirect(site, expected):
     assert config(site)["sites"][0]["redirect_to_https"] is expected
 
 
@@ -312,7 +302,7 @@ def test_a_certificate_brings_the_redirect(config, site, expected):
         ({}, "has_own_root", False),
     ],
 )  # fmt: skip
-def test_what_follows_from_a_sites_options(config, change, key, expected):
+def test_what_follows_from_a_sites_options(change, key, expected):
     assert config({**SHOP, **change})["sites"][0][key] == expected
 
 
@@ -324,13 +314,13 @@ def test_what_follows_from_a_sites_options(config, change, key, expected):
          "https://shop.example.com:8443"),
     ],
 )  # fmt: skip
-def test_redirects_name_unusual_ports_only(config, ports, http, https):
+def test_redirects_name_unusual_ports_only(ports, http, https):
     (site,) = config(SHOP, **ports)["sites"]
     assert site["canonical_origin"] == {"http": http, "https": https}
     assert site["https_origin"] == https.replace("shop.example.com", "$host")
 
 
-def test_sites_share_no_variable(config):
+def test_sites_share_no_variable():
     names = ["a.b", "a-b", "a_b", "ab", "a_hb", "a_db", "a_ub", "a__b"]
     seen = [config({**SHOP, "name": name})["sites"][0]["identifier"] for name in names]
     assert len(set(seen)) == len(names)
