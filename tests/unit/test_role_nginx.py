@@ -168,7 +168,8 @@ def test_main_includes_are_relative_and_sites_come_last(nginx):
 def test_every_included_part_is_an_entry_and_the_reverse(nginx, site, tree):
     written = {entry["path"] for entry in tree["entries"]}
     http = nginx("nginx.conf").all("http")[0]
-    places = [http, site(SHOP).all("server")[0].location("@unavailable")]
+    (server,) = site({**SHOP, "maintenance": {"page": "/srv/page.html"}}).all("server")
+    places = [http, server.location("@unavailable"), server.location("@maintenance")]
     included = {args[0] for place in places for args in place.values("include") if "*" not in args[0]}
     assert {path for path in written if "/djangofleet/" in path} == {
         f"/etc/nginx/{path}" for path in included - {"mime.types"}
@@ -619,7 +620,7 @@ def test_an_error_page_of_ones_own_comes_first(site):
     assert not site({"name": "files", "domains": ["files.test"]}).all("server")[0].all("error_page")
 
 
-def test_maintenance(site):
+def test_maintenance(nginx, site):
     page = {"page": "/srv/shop/static/.maintenance.html", "allow": ["192.0.2.7", "2001:db8::/32"]}
     root = site({**SHOP, "name": "my-shop.1", "maintenance": page})
     (geo,) = root.all("geo")
@@ -634,7 +635,15 @@ def test_maintenance(site):
     location = server.location("@maintenance")
     assert location.one("root") == "/srv/shop/static"
     assert location.values("try_files") == [["/.maintenance.html", "=503"]]
-    assert location.headers() == {"X-Request-ID": "$request_id", "Retry-After": "120", "Cache-Control": "no-store"}
+    assert location.headers() == {"X-Request-ID": "$request_id"}
+    assert location.one("include") == "djangofleet/maintenance.conf"
+    shared = nginx("djangofleet/maintenance.conf")
+    assert shared.headers() == {"Retry-After": "120", "Cache-Control": "no-store"}
+    # A form gets no file: Nginx would say 405.
+    (form,) = shared.all("if")
+    assert form.args[:2] == ["($request_method", "!~"]
+    assert [method for method in ("GET", "HEAD", "POST", "PUT") if re.search(form.args[2], method)] == ["GET", "HEAD"]
+    assert "Maintenance" in form.values("return")[0][1]
 
 
 # Hostile values -------------------------------------------------------------------------------------------------------
