@@ -189,6 +189,15 @@ def test_a_directory_is_tested_and_what_it_holds_is_stamped(evaluate, tree):
     assert all(rule["path"].startswith(f"{stage['path']}/") for rule in tree["purge"])
 
 
+def test_the_stamp_comes_after_the_reload(dataloader):
+    reload, stamp = dataloader.load_from_file("roles/nginx/handlers/main.yml", trusted_as_template=True)
+    (notified,) = [task["notify"] for task in dataloader.load_from_file("roles/nginx/tasks/configure.yml")]
+    assert reload["listen"] == stamp["listen"] == notified
+    assert reload["ansible.builtin.systemd_service"] == {"name": "nginx", "state": "reloaded"}
+    (entry,) = stamp["djangofleet.stack.tree"]["entries"]
+    assert entry == {"path": "{{ __nginx_tree.stamp.path }}", "content": "{{ __nginx_tree.stamp.content }}"}
+
+
 def test_limits_agree(nginx):
     root = nginx("nginx.conf")
     assert root.one("worker_processes") == "auto"
