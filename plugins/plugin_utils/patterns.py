@@ -39,6 +39,9 @@ PATTERNS: dict[str, str] = {
     "size": r"\d+[KMGT]?",
     "time_of_day": r"(?:[01]\d|2[0-3]):[0-5]\d",
     "time_span": r"(?:\d+ ?(?:s|sec|min|h|hr|d|day|days|w|week|weeks|month|months|y|year|years)?)(?: \d+ ?[a-z]+)*",
+    # HTTP
+    "header": r"[A-Za-z0-9-]+",
+    "url_directory": r"/(?:[A-Za-z0-9._~-]+/)+",
 }
 COMPILED = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 COMPILED_DOMAIN = re.compile(DOMAIN)
