@@ -46,6 +46,9 @@ PATTERNS: dict[str, str] = {
     "program": r"/\S+",
     "request": r"/[^\s#]*",
     "url": r"/(?:[\w.-]+/)*|https?://\S+/",
+    # HTTP
+    "header": r"[A-Za-z0-9-]+",
+    "url_directory": r"/(?:[A-Za-z0-9._~-]+/)+",
 }
 COMPILED = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 COMPILED_DOMAIN = re.compile(DOMAIN)
