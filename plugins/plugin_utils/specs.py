@@ -86,16 +86,39 @@ def _value(option: Mapping[str, Any], given: Any, where: str) -> tuple[Any, list
     flat = {key: option[key] for key in CHECKED if key in option}
     if kind == "path":
         flat["type"] = "str"  # Ansible would expand '~' and variables of the controller in a path of a host
-    outcome = ArgumentSpecValidator({"value": flat}).validate({"value": given})
-    if outcome.error_messages:
-        return None, [problem(where, hidden, wanted(option))]
-    value = outcome.validated_parameters["value"]
+    if _is_typed(flat, given):  # the validator copies all that it is given, which takes most of a role's time
+        value = _plain(given)
+    else:
+        outcome = ArgumentSpecValidator({"value": flat}).validate({"value": given})
+        if outcome.error_messages:
+            return None, [problem(where, hidden, wanted(option))]
+        value = outcome.validated_parameters["value"]
     if "options" not in option:
         return value, []
     if kind == "list":
         pairs = [resolve(option["options"], item, label) for label, item in labelled(where, value)]
         return [below for below, _ in pairs], [line for _, lines in pairs for line in lines]
     return resolve(option["options"], value, where)
+
+
+TYPES: dict[str, type] = {"str": str, "bool": bool, "int": int, "dict": dict, "list": list}
+
+
+def _is_typed(option: Mapping[str, Any], given: Any) -> bool:
+    """Whether a value is what the option takes already, so that there is nothing to coerce."""
+    kind = option.get("type", "str")
+    if kind not in TYPES or not isinstance(given, TYPES[kind]) or (kind == "int" and isinstance(given, bool)):
+        return False
+    if "choices" in option:
+        return kind != "list" and given in option["choices"]
+    return kind != "list" or all(_is_typed({"type": option.get("elements", "str")}, item) for item in given)
+
+
+def _plain(value: Any) -> Any:
+    """A copy in plain mappings and lists: those of Ansible evaluate templates when an item is read."""
+    if isinstance(value, Mapping):
+        return {key: _plain(value[key]) for key in value}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _fits(option: Mapping[str, Any], given: Any) -> bool:
