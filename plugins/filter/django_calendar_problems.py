@@ -12,7 +12,7 @@ description:
 positional: path, refused
 options:
   _input:
-    description: The app, as its spec means it.
+    description: The app.
     type: dict
     required: true
   path:
@@ -29,7 +29,7 @@ options:
 EXAMPLES = r"""
 - name: Show which timers could never start
   ansible.builtin.debug:
-    msg: "{{ __django_options.django_app | djangofleet.stack.django_calendar_problems('django_app', ['dayly']) }}"
+    msg: "{{ django_app | djangofleet.stack.django_calendar_problems('django_app', ['dayly']) }}"
 """
 
 RETURN = r"""

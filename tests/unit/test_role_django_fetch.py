@@ -183,6 +183,16 @@ def test_a_fetch_that_never_was_leaves_a_message_too(templar, block):
     assert "could not be fetched: no answer" in said
 
 
+def test_what_git_says_is_said_once(templar, block):
+    (task,) = block["rescue"]
+    git = {"msg": "fatal: no such host", "stderr": "fatal: no such host\n"}
+    said = templar("django", django_app=source(), __django_git=git).template(
+        trust_as_template(task["ansible.builtin.fail"]["msg"])
+    )
+    assert said.count("fatal: no such host") == 1
+    assert "no such host; check the address" in said
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [
@@ -285,6 +295,13 @@ def test_a_host_with_nothing_live_before_keeps_what_it_has(returns):
 def test_every_app_of_every_host_goes_back_to_its_own(returns):
     before = {"app1": {"blog": "v7-aa", "shop": "v1-1f"}, "app2": {"blog": "v6-bb"}, "app3": None}
     assert returns(before) == [("app1", "blog", "v7-aa"), ("app1", "shop", "v1-1f"), ("app2", "blog", "v6-bb")]
+
+
+def test_a_rollback_that_is_refused_stops_with_the_reason(templar):
+    _first, last = yaml.safe_load((TASKS / "return.yml").read_text())
+    given = {"__django_rollback": {"failed": True, "msg": "the database is ahead of v1"}}
+    message = trust_as_template(last["ansible.builtin.fail"]["msg"])
+    assert templar("django", django_app=shop(), **given).template(message) == "the database is ahead of v1"
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,18 @@ def test_the_primary_host_migrates_first_where_it_is_in_the_play(evaluate, prima
     assert evaluate("django", "__django_first", **given) == first
 
 
+def test_what_an_inventory_derives_is_evaluated(wired):
+    domain, url = trust_as_template("{{ base_domain }}"), trust_as_template("{{ base }}/s/")
+    app = SHOP | {"domains": [domain], "static_url": url, "nginx": {"extra_config": trust_as_template("# {{ base }}")}}
+    app |= {"system_packages": [trust_as_template("lib{{ base_domain[:1] }}5")], "maintenance_allow": [domain]}
+    given = {"base_domain": "shop.test", "base": "/a"}
+    (site,) = wired("nginx_app_sites", app, **given)
+    assert (site["domains"], site["maintenance"]["allow"]) == (["shop.test"], ["shop.test"])
+    assert (site["static"][0]["url"], site["extra_config"]) == ("/a/s/", "# /a")
+    assert wired("django_app_packages", app, **given) == ["libs5"]
+    assert wired("django_apps_selection_problems", app, **given) == []
+
+
 def test_what_all_apps_need_is_known_before_any_is_prepared(wired):
     apps = [SHOP | {"system_packages": ["libpq5"]}, BLOG | {"system_packages": "libpq5", "build_packages": ["gcc"]}]
     assert wired("django_app_packages", *apps) == ["libpq5", "gcc"]
