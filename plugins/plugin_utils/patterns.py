@@ -92,7 +92,7 @@ def is_listen(value: Any) -> bool:
     text = str(value)
     if text.startswith("/"):
         return re.fullmatch(r"/[^\s%]+", text) is not None and len(text.encode()) <= 107
-    address, _, port = text.rpartition(":")
+    address, _colon, port = text.rpartition(":")
     if address.startswith("["):
         return address.endswith("]") and is_address(address[1:-1]) and ":" in address and is_port(port)
     return is_address(address) and ":" not in address and is_port(port)
@@ -103,7 +103,7 @@ def is_server(value: Any) -> bool:
     text = str(value)
     if text.startswith("unix:"):
         return re.fullmatch(r"unix:/[^\s;{}$\"'\\:]+", text) is not None
-    host, _, port = text.rpartition(":")
+    host, _colon, port = text.rpartition(":")
     if host.startswith("["):
         return host.endswith("]") and is_address(host[1:-1]) and is_port(port)
     return re.fullmatch(r"[A-Za-z0-9.-]+", host) is not None and is_port(port)
