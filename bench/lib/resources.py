@@ -11,7 +11,6 @@ import base64
 import json
 import shlex
 import shutil
-import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -32,7 +31,7 @@ rm -rf /root/.ansible/tmp/ansible-tmp-*
 # written out in provision and deploy.py, since every tool says it in its own way: uv, the authority, the certificates.
 WITH_RESOURCE = {"apt", "release", "systemd", "systemd_service", "tree", "user"}
 WITHOUT_RESOURCE = {
-    *("command", "setup", "slurp", "stat"),
+    *("command", "packages", "setup", "slurp", "stat", "survey"),  # packages asks; it is apt that installs
     *("openssl_csr_pipe", "openssl_privatekey", "x509_certificate", "x509_certificate_pipe"),
 }
 
@@ -62,7 +61,8 @@ def read(first: list[tuple[str, dict]], unchanged: list[tuple[str, dict]]) -> di
     found: dict[str, list] = {"packages": [], "users": [], "services": [], "releases": []}
     for module, arguments in first:
         if module == "apt":
-            if arguments.get("name"):
+            # The same twice if the index had to be refreshed in between.
+            if arguments.get("name") and _list(arguments["name"]) not in found["packages"]:
                 found["packages"].append(_list(arguments["name"]))
         elif module == "user":
             found["users"].append({key: arguments[key] for key in ("name", "home", "shell", "comment")})
@@ -76,9 +76,15 @@ def read(first: list[tuple[str, dict]], unchanged: list[tuple[str, dict]]) -> di
             f"the roles execute modules that bench/lib/resources.py does not know: {', '.join(sorted(unknown))}; "
             "say there how the other contestants are to do their work"
         )
-    trees = [arguments["payload"] for module, arguments in unchanged if module == "tree"]
-    found["entries"] = [entry for tree in trees for entry in json.loads(zlib.decompress(base64.b64decode(tree)))]
+    trees = [arguments["entries"] for module, arguments in unchanged if module == "tree"]
+    found["entries"] = [_resource(entry) for tree in trees for entry in tree]
     return found
+
+
+def _resource(entry: dict) -> dict:
+    """An entry with its kind in one word, as the other contestants read it."""
+    kind = next((kind for kind in ("absent", "directory", "link") if kind in entry), "file")
+    return {**entry, "kind": kind, "target": entry.get("link")}
 
 
 def _list(value: str | list[str]) -> list[str]:
