@@ -70,9 +70,14 @@ def certificate_entries(
     signed: Iterable[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """All that lies on the host."""
-    made = {result["item"]["name"]: result["privatekey"] for result in keys}
-    issued = {result["item"]["name"]: result["certificate"] for result in signed}
-    return certificate.entries(options, files, answers, plan, made, issued)
+    return certificate.entries(
+        options, files, answers, plan, results(keys, "privatekey"), results(signed, "certificate")
+    )
+
+
+def results(found: Iterable[Mapping[str, Any]], key: str) -> dict[str, str]:
+    """What each item of a loop has come to, by the item's name. An item that was skipped has come to nothing."""
+    return {result["item"]["name"]: result[key] for result in found if key in result}
 
 
 class FilterModule:

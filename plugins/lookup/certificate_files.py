@@ -28,7 +28,7 @@ RETURN = r"""
 _raw:
   description:
     - For each term a mapping of paths, as the variables give them, to texts.
-    - A file that is not there, or is no text, is left out.
+    - A file that is not there is left out.
   type: list
   elements: dict
 """

@@ -304,9 +304,14 @@ def test_key_and_certificate_are_put_in_place_together(entries):
 
 
 def test_a_key_without_its_certificate_is_not_put_in_place(entries):
-    """As when signing has failed, and in check mode."""
+    """As when signing has failed."""
     found = entries({}, [made("shop", STRANGER), made(HOME, AUTHORITY)], [])
     assert all(entry.get("directory") for entry in found.values())
+
+
+def test_check_mode_puts_nothing_in_place(entries):
+    skipped = [{"item": {"name": name}, "skipped": True} for name in (HOME, "shop")]
+    assert all(entry.get("directory") for entry in entries({}, skipped, skipped).values())
 
 
 def test_a_key_that_stays_is_not_written(entries):
@@ -348,6 +353,16 @@ def test_apps_and_users_have_lists_of_their_own(evaluate):
     asked = evaluate("certificate", "__certificate_questions", **given)["certificates"]
     assert [one["name"] for one in asked] == [HOME, "shop", "blog"]
     assert evaluate("certificate", "__certificate_reload_units", **given) == ["exim4.service", "nginx.service"]
+
+
+def test_files_are_found_beside_the_inventory(evaluate, tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "a.key").write_text("a key")
+    (tmp_path / "files" / "a.pem").write_text("a chain")
+    items = [{"name": name, "domains": ["a.test"], "source": "files", "key_file": key, "chain_file": chain}
+             for name, key, chain in (("a", "a.key", "a.pem"), ("b", "gone.key", "gone.pem"))]  # fmt: skip
+    found = evaluate("certificate", "__certificate_files", certificate_certificates=items, inventory_dir=str(tmp_path))
+    assert found == {"a.key": "a key", "a.pem": "a chain"}
 
 
 def test_the_host_needs_nothing_for_what_is_provided(evaluate):
