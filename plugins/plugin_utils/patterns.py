@@ -45,6 +45,9 @@ PATTERNS: dict[str, str] = {
     "timezone": r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*",
     "locale": r"C\.UTF-8|[a-z]{2,3}_[A-Z]{2}\.UTF-8",
     "time_span": r"(?:\d+ ?(?:s|sec|min|h|hr|d|day|days|w|week|weeks|month|months|y|year|years)?)(?: \d+ ?[a-z]+)*",
+    # HTTP
+    "header": r"[A-Za-z0-9-]+",
+    "url_directory": r"/(?:[A-Za-z0-9._~-]+/)+",
 }
 COMPILED = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 COMPILED_DOMAIN = re.compile(DOMAIN)
@@ -95,7 +98,7 @@ def is_listen(value: Any) -> bool:
     text = str(value)
     if text.startswith("/"):
         return re.fullmatch(r"/[^\s%]+", text) is not None and len(text.encode()) <= 107
-    address, _, port = text.rpartition(":")
+    address, _colon, port = text.rpartition(":")
     if address.startswith("["):
         return address.endswith("]") and is_address(address[1:-1]) and ":" in address and is_port(port)
     return is_address(address) and ":" not in address and is_port(port)
@@ -106,7 +109,7 @@ def is_server(value: Any) -> bool:
     text = str(value)
     if text.startswith("unix:"):
         return re.fullmatch(r"unix:/[^\s;{}$\"'\\:]+", text) is not None
-    host, _, port = text.rpartition(":")
+    host, _colon, port = text.rpartition(":")
     if host.startswith("["):
         return host.endswith("]") and is_address(host[1:-1]) and is_port(port)
     return re.fullmatch(r"[A-Za-z0-9.-]+", host) is not None and is_port(port)

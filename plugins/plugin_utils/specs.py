@@ -94,7 +94,7 @@ def _value(option: Mapping[str, Any], given: Any, where: str) -> tuple[Any, list
         return value, []
     if kind == "list":
         pairs = [resolve(option["options"], item, label) for label, item in labelled(where, value)]
-        return [below for below, _ in pairs], [line for _, lines in pairs for line in lines]
+        return [below for below, _lines in pairs], [line for _below, lines in pairs for line in lines]
     return resolve(option["options"], value, where)
 
 
