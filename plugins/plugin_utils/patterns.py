@@ -35,9 +35,15 @@ PATTERNS: dict[str, str] = {
     # Text
     "text": r"[\s\S]*\S[\s\S]*",
     "line": r"(?=.*\S)[^\n\r]+",
+    "unquoted": r"[^\"\\\x00-\x1f\x7f]+",  # a line that stands between double quotes
+    # Debian and the kernel
+    "package_name": r"[a-z0-9][a-z0-9+.-]+",
+    "sysctl_key": r"[a-z][A-Za-z0-9_./-]*",
     # systemd and the clock
     "size": r"\d+[KMGT]?",
     "time_of_day": r"(?:[01]\d|2[0-3]):[0-5]\d",
+    "timezone": r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*",
+    "locale": r"C\.UTF-8|[a-z]{2,3}_[A-Z]{2}\.UTF-8",
     "time_span": r"(?:\d+ ?(?:s|sec|min|h|hr|d|day|days|w|week|weeks|month|months|y|year|years)?)(?: \d+ ?[a-z]+)*",
     # HTTP
     "header": r"[A-Za-z0-9-]+",
