@@ -365,7 +365,7 @@ def django_entries(on_host: Mapping[str, Any], first: bool, library: str) -> lis
 
 def _program(library: str) -> Iterator[dict[str, Any]]:
     yield {"path": library, "copy": "djangofleet"}
-    yield {"path": "/usr/local/bin/djangoctl", "copy": "djangoctl"}
+    yield {"path": "/usr/local/bin/djangoctl", "template": "usr/local/bin/djangoctl.j2", "mode": "0755"}
     yield {"path": "/usr/share/bash-completion/completions/djangoctl", "copy": "completion"}
 
 

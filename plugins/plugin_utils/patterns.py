@@ -35,9 +35,15 @@ PATTERNS: dict[str, str] = {
     # Text
     "text": r"[\s\S]*\S[\s\S]*",
     "line": r"(?=.*\S)[^\n\r]+",
+    "unquoted": r"[^\"\\\x00-\x1f\x7f]+",  # a line that stands between double quotes
+    # Debian and the kernel
+    "package_name": r"[a-z0-9][a-z0-9+.-]+",
+    "sysctl_key": r"[a-z][A-Za-z0-9_./-]*",
     # systemd and the clock
     "size": r"\d+[KMGT]?",
     "time_of_day": r"(?:[01]\d|2[0-3]):[0-5]\d",
+    "timezone": r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*",
+    "locale": r"C\.UTF-8|[a-z]{2,3}_[A-Z]{2}\.UTF-8",
     "time_span": r"(?:\d+ ?(?:s|sec|min|h|hr|d|day|days|w|week|weeks|month|months|y|year|years)?)(?: \d+ ?[a-z]+)*",
     # An app
     "app": r"(?!(?:authority|certificates)\Z)(?!.*-next\Z)[a-z][a-z0-9-]{0,22}[a-z0-9]?",
@@ -99,7 +105,7 @@ def is_listen(value: Any) -> bool:
     text = str(value)
     if text.startswith("/"):
         return re.fullmatch(r"/[^\s%]+", text) is not None and len(text.encode()) <= 107
-    address, _, port = text.rpartition(":")
+    address, _colon, port = text.rpartition(":")
     if address.startswith("["):
         return address.endswith("]") and is_address(address[1:-1]) and ":" in address and is_port(port)
     return is_address(address) and ":" not in address and is_port(port)
@@ -110,7 +116,7 @@ def is_server(value: Any) -> bool:
     text = str(value)
     if text.startswith("unix:"):
         return re.fullmatch(r"unix:/[^\s;{}$\"'\\:]+", text) is not None
-    host, _, port = text.rpartition(":")
+    host, _colon, port = text.rpartition(":")
     if host.startswith("["):
         return host.endswith("]") and is_address(host[1:-1]) and is_port(port)
     return re.fullmatch(r"[A-Za-z0-9.-]+", host) is not None and is_port(port)

@@ -47,6 +47,19 @@ def resolve(options: Mapping[str, dict], values: Mapping[str, Any], path: str = 
     :param path: where the values stand, as messages name it; empty for top-level variables.
     :returns: the coerced values with defaults, without what was not given and has none; the problems, one line each.
     """
+    return _resolve(options, plain(values), path)
+
+
+def plain(value: Any) -> Any:
+    """A copy without Ansible's lazy containers, which the validator would copy many times over."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def _resolve(options: Mapping[str, dict], values: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[str]]:
     found, problems = {}, []
     for name in values:
         if name not in options:
@@ -86,9 +99,8 @@ def _value(option: Mapping[str, Any], given: Any, where: str) -> tuple[Any, list
     flat = {key: option[key] for key in CHECKED if key in option}
     if kind == "path":
         flat["type"] = "str"  # Ansible would expand '~' and variables of the controller in a path of a host
-    if _is_typed(flat, given):  # the validator copies all that it is given, which takes most of a role's time
-        value = _plain(given)
-    else:
+    value = given
+    if not _is_typed(flat, given):  # the validator copies all that it is given
         outcome = ArgumentSpecValidator({"value": flat}).validate({"value": given})
         if outcome.error_messages:
             return None, [problem(where, hidden, wanted(option))]
@@ -96,9 +108,9 @@ def _value(option: Mapping[str, Any], given: Any, where: str) -> tuple[Any, list
     if "options" not in option:
         return value, []
     if kind == "list":
-        pairs = [resolve(option["options"], item, label) for label, item in labelled(where, value)]
-        return [below for below, _ in pairs], [line for _, lines in pairs for line in lines]
-    return resolve(option["options"], value, where)
+        pairs = [_resolve(option["options"], item, label) for label, item in labelled(where, value)]
+        return [below for below, _lines in pairs], [line for _below, lines in pairs for line in lines]
+    return _resolve(option["options"], value, where)
 
 
 TYPES: dict[str, type] = {"str": str, "bool": bool, "int": int, "dict": dict, "list": list}
@@ -112,13 +124,6 @@ def _is_typed(option: Mapping[str, Any], given: Any) -> bool:
     if "choices" in option:
         return kind != "list" and given in option["choices"]
     return kind != "list" or all(_is_typed({"type": option.get("elements", "str")}, item) for item in given)
-
-
-def _plain(value: Any) -> Any:
-    """A copy in plain mappings and lists: those of Ansible evaluate templates when an item is read."""
-    if isinstance(value, Mapping):
-        return {key: _plain(value[key]) for key in value}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _fits(option: Mapping[str, Any], given: Any) -> bool:

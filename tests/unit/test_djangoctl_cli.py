@@ -800,7 +800,7 @@ def module():
     return loaded
 
 
-PARAMS = dict.fromkeys(["revision", "version", "tree", "archive", "package", "release"])
+PARAMS = dict.fromkeys(["revision", "version", "source", "release"])
 PARAMS |= {"allow_destructive": False, "allow_schema_ahead": False}
 
 
@@ -808,7 +808,8 @@ PARAMS |= {"allow_destructive": False, "allow_schema_ahead": False}
 @pytest.mark.parametrize("source", [("tree", "/srv/my repo"), ("archive", "/tmp/x.tar.gz"), ("package", "-e x==1")])
 @pytest.mark.parametrize("check", [True, False])
 def test_djangoctl_parses_the_command_line_of_the_module(module, version, source, check):
-    params = PARAMS | {"app": "shop", "state": "built", "revision": "-abc", "version": version, source[0]: source[1]}
+    params = PARAMS | {"app": "shop", "state": "built", "revision": "-abc", "version": version}
+    params["source"] = dict.fromkeys(["tree", "archive", "path", "package"]) | dict([source])
     options = cli.parser().parse_args(module.words(params, check))
     assert (options.app, options.command, options.json, options.rehearse) == ("shop", "build", True, check)
     assert options.dry_run is False, "a dry run rehearses nothing"

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 YAML = sorted(
     path
     for pattern in ("roles/*/vars/**/*.yml", "roles/*/tasks/*.yml", "roles/*/handlers/*.yml", "roles/*/defaults/*.yml",
-                    "group_vars/**/*.yml", "playbooks/**/*.yml")
+                    "playbooks/**/*.yml")
     for path in ROOT.glob(pattern)
 )  # fmt: skip
 TASKS = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/**/*.yml")])

@@ -23,7 +23,7 @@ class HealthTimeout(BaseException):
 
 def load(application: str):
     """The application object that `module:attribute` names."""
-    module, _, name = application.partition(":")
+    module, _colon, name = application.partition(":")
     target = importlib.import_module(module)
     for part in (name or "application").split("."):
         target = getattr(target, part)
@@ -130,7 +130,7 @@ def main(config: str, name: str) -> int:
         raise HealthTimeout(f"no answer within {health['timeout']} s")
 
     signal.signal(signal.SIGALRM, time_out)
-    path, _, query = health["path"].partition("?")
+    path, _mark, query = health["path"].partition("?")
     ask = ask_asgi if settings["build"]["interface"] == "asgi" else ask_wsgi
     host = settings["domains"][0].replace("*", "www", 1)
     application, reason = None, ""

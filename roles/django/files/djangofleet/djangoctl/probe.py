@@ -24,7 +24,7 @@ def migrations() -> dict[str, list[str]]:
 
 def main(application: str, output: str) -> None:
     sys.path[0] = os.getcwd()  # instead of this file's directory: the project may have a package `release` too
-    module, _, name = application.partition(":")
+    module, _colon, name = application.partition(":")
     target = importlib.import_module(module)
     for part in (name or "application").split("."):
         target = getattr(target, part)

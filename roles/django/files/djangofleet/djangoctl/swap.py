@@ -146,13 +146,13 @@ def pin_configuration(app: App) -> Path | None:
     """Pin the configuration as the role last wrote it; returns the directory of the one pinned before, if any."""
     before = app.pinned.resolve() if app.pinned.exists() else None
     contents = [(name, (app.config / name).read_bytes()) for name in ("app.json", "env")]
-    digest = hashlib.sha256(b"\0".join(content for _, content in contents)).hexdigest()[:12]
+    digest = hashlib.sha256(b"\0".join(content for _name, content in contents)).hexdigest()[:12]
     directory = app.config / f".live-{digest}"
     for stale in app.config.glob(".live-*"):
         if stale not in (directory, before):
             shutil.rmtree(stale)
     directory.mkdir(mode=0o750, exist_ok=True)
-    for name, _ in contents:
+    for name, _content in contents:
         # Replace each file by rename. An unchanged configuration has the same digest: this directory is in use already.
         temporary = directory / f".{name}.{os.getpid()}"
         shutil.copy2(app.config / name, temporary)
