@@ -123,8 +123,9 @@ def test_the_certificate_lies_where_the_site_looks(wired, evaluate, directory):
         entry["path"]
         for entry in evaluate(
             "certificate",
-            "__certificate_entries",
-            certificate_certificates=certificates,
+            "__certificate_options | djangofleet.stack.certificate_entries(__certificate_files, {},"
+            " __certificate_options | djangofleet.stack.certificate_plan({}), keys=[], signed=[])",
+            certificate_app_certificates=certificates,
             certificate_directory=directory,
         )
     }
@@ -192,7 +193,8 @@ def test_a_rollback_needs_no_source(wired):
 
 def test_only_the_apps_that_are_meant_are_worked_on():
     """A mistake in one app would keep another from being deployed."""
-    plays = [play for path in (ROOT / "playbooks").rglob("*.yml") for play in yaml.safe_load(path.read_text())]
+    paths = [*(ROOT / "playbooks").glob("*.yml"), *(ROOT / "playbooks/components").glob("*.yml")]
+    plays = [play for path in paths for play in yaml.safe_load(path.read_text())]
     tasks = [task for play in plays for task in play.get("tasks", [])]
     loops = [task["loop"] for task in tasks if task.get("loop_control", {}).get("loop_var") == "django_app"]
     assert len(loops) >= 6
