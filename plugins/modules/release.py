@@ -22,9 +22,9 @@ options:
       - V(migrated) runs the migrations of O(release).
       - V(active) puts O(release) live without dropping a request.
       - V(rolled_back) puts O(release), or the good one that was live before, live again.
-      - V(returned) puts O(release) live again if another one is, for a host of a rollout that stopped.
+      - V(reverted) puts O(release) live again if another one is, for a host of a rollout that stopped.
     type: str
-    choices: [built, migrated, active, rolled_back, returned]
+    choices: [built, migrated, active, rolled_back, reverted]
     required: true
   source:
     description: Where the code comes from. One of its keys.
@@ -53,7 +53,7 @@ options:
     description: What names the source for people; the readable part of the release's id.
     type: str
   release:
-    description: The id of a release, for V(migrated), V(active), V(rolled_back) and V(returned).
+    description: The id of a release, for V(migrated), V(active), V(rolled_back) and V(reverted).
     type: str
   allow_destructive:
     description: With V(migrated), also by operations that destroy or rewrite.
@@ -116,7 +116,7 @@ VERBS = {
     "migrated": "migrate",
     "active": "activate",
     "rolled_back": "rollback",
-    "returned": "activate",
+    "reverted": "activate",
 }
 
 
@@ -134,7 +134,7 @@ def words(params: dict, check: bool) -> list[str]:
         result.append(params["release"])
     if verb == "migrate" and params["allow_destructive"]:
         result.append("--allow-destructive")
-    if params["state"] == "returned":
+    if params["state"] == "reverted":
         result += ["--unless-live", "--allow-schema-ahead"]
     if verb in ("activate", "rollback"):
         result += [
@@ -182,7 +182,7 @@ def main() -> None:
             ("state", "built", ["revision"]),
             ("state", "migrated", ["release"]),
             ("state", "active", ["release"]),
-            ("state", "returned", ["release"]),
+            ("state", "reverted", ["release"]),
         ],
         supports_check_mode=True,
     )

@@ -45,6 +45,13 @@ PATTERNS: dict[str, str] = {
     "timezone": r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*",
     "locale": r"C\.UTF-8|[a-z]{2,3}_[A-Z]{2}\.UTF-8",
     "time_span": r"(?:\d+ ?(?:s|sec|min|h|hr|d|day|days|w|week|weeks|month|months|y|year|years)?)(?: \d+ ?[a-z]+)*",
+    # An app
+    "app": r"(?!(?:authority|certificates)\Z)(?!.*-next\Z)[a-z][a-z0-9-]{0,22}[a-z0-9]?",
+    "unit": r"(?!next\Z)(?!.*-replace\Z)[a-z][a-z0-9-]{0,23}",
+    "workers": r"auto|[1-9][0-9]*",
+    "program": r"/\S+",
+    "request": r"/[^\s#]*",
+    "url": r"/(?:[\w.-]+/)*|https?://\S+/",
     # HTTP
     "header": r"[A-Za-z0-9-]+",
     "url_directory": r"/(?:[A-Za-z0-9._~-]+/)+",

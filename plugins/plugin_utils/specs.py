@@ -99,16 +99,31 @@ def _value(option: Mapping[str, Any], given: Any, where: str) -> tuple[Any, list
     flat = {key: option[key] for key in CHECKED if key in option}
     if kind == "path":
         flat["type"] = "str"  # Ansible would expand '~' and variables of the controller in a path of a host
-    outcome = ArgumentSpecValidator({"value": flat}).validate({"value": given})
-    if outcome.error_messages:
-        return None, [problem(where, hidden, wanted(option))]
-    value = outcome.validated_parameters["value"]
+    value = given
+    if not _is_typed(flat, given):  # the validator copies all that it is given
+        outcome = ArgumentSpecValidator({"value": flat}).validate({"value": given})
+        if outcome.error_messages:
+            return None, [problem(where, hidden, wanted(option))]
+        value = outcome.validated_parameters["value"]
     if "options" not in option:
         return value, []
     if kind == "list":
         pairs = [_resolve(option["options"], item, label) for label, item in labelled(where, value)]
         return [below for below, _lines in pairs], [line for _below, lines in pairs for line in lines]
     return _resolve(option["options"], value, where)
+
+
+TYPES: dict[str, type] = {"str": str, "bool": bool, "int": int, "dict": dict, "list": list}
+
+
+def _is_typed(option: Mapping[str, Any], given: Any) -> bool:
+    """Whether a value is what the option takes already, so that there is nothing to coerce."""
+    kind = option.get("type", "str")
+    if kind not in TYPES or not isinstance(given, TYPES[kind]) or (kind == "int" and isinstance(given, bool)):
+        return False
+    if "choices" in option:
+        return kind != "list" and given in option["choices"]
+    return kind != "list" or all(_is_typed({"type": option.get("elements", "str")}, item) for item in given)
 
 
 def _fits(option: Mapping[str, Any], given: Any) -> bool:

@@ -150,7 +150,7 @@ def role_specs() -> dict[str, dict[str, Any]]:
 def app_settings(evaluate: Callable[..., Any]) -> dict[str, Any]:
     """app.json of an app with a name, a domain and a source, as the role django writes it."""
     app = {"name": "shop", "domains": ["shop.example.com"], "source": {"path": "/home/me/shop"}}
-    return json.loads(json.dumps(evaluate("django", "__django_app_json", django_app=app)))
+    return json.loads(json.dumps(evaluate("django", "__django_settings.settings", django_app=app)))
 
 
 class Clock:

@@ -215,10 +215,11 @@ def test_site_that_fails_before_anything_is_done_is_not_measured(bench):
 
 
 @pytest.fixture(scope="module")
-def service(render) -> str:
+def service(evaluate, render) -> str:
     """The app's service as the role writes it."""
     app = {"name": "guestbook", "domains": ["guestbook.test"], "source": {"path": "/x"}}
-    return render("django", "etc/systemd/system/app.service.j2", django_app=app, stand_in=False, ansible_managed="x")
+    settings = evaluate("django", "__django_settings", django_app=app)
+    return render("django", "etc/systemd/system/app.service.j2", django=settings, stand_in=False, ansible_managed="x")
 
 
 def test_plain_unit_is_the_service_without_its_socket(service):
@@ -280,7 +281,7 @@ def test_plain_unit_starts_gunicorn_as_the_service_does(app_settings, monkeypatc
 def test_what_the_phases_replace_on_the_host_is_what_the_roles_write(app_settings, evaluate):
     app = {"name": "guestbook", "domains": ["guestbook.test"], "source": {"path": "/x"}}
     assert '"preload_app": true' in json.dumps(app_settings, indent=4)
-    assert evaluate("django", "'unix:' ~ __django_listen", django_app=app) == ways.SOCKET
+    assert evaluate("django", "'unix:' ~ __django_settings.listen", django_app=app) == ways.SOCKET
 
 
 class Swapped:

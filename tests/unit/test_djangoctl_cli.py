@@ -832,8 +832,8 @@ def test_a_build_without_a_source_is_no_rehearsal(module):
         ("active", True, "activate", True),
         ("rolled_back", False, "rollback", False),
         ("rolled_back", True, "rollback", True),
-        ("returned", False, "activate", False),
-        ("returned", True, "activate", True),
+        ("reverted", False, "activate", False),
+        ("reverted", True, "activate", True),
     ],
 )
 @pytest.mark.parametrize("allowed", [False, True])
@@ -844,8 +844,8 @@ def test_the_module_asks_for_a_release(module, state, check, verb, dry, allowed)
     assert (options.command, options.release, getattr(options, "dry_run", False)) == (verb, "v1-1", dry)
     assert getattr(options, "allow_destructive", None) == {"migrate": allowed}.get(verb)
     # The earlier release ran on this schema a moment ago. Where it is still live, it is left alone.
-    assert getattr(options, "allow_schema_ahead", allowed) == (allowed or state == "returned")
-    assert getattr(options, "unless_live", False) == (state == "returned")
+    assert getattr(options, "allow_schema_ahead", allowed) == (allowed or state == "reverted")
+    assert getattr(options, "unless_live", False) == (state == "reverted")
 
 
 def test_the_module_rolls_back_to_the_previous_release(module):

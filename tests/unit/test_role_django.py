@@ -7,17 +7,16 @@ import copy
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from djangoctl import launch
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "roles/django/files/djangofleet"
+ENTRIES = "__django_settings | djangofleet.stack.django_entries(true, __django_library)"
 SHOP: dict[str, Any] = {"name": "shop", "domains": ["shop.example.com"], "source": {"path": "/home/me/shop"}}
 HOSTILE = [
     "plain",
@@ -158,7 +157,7 @@ def test_added_files_are_copied_to_the_letter(render, content):
 @pytest.fixture(scope="session")
 def environment(evaluate):
     def run(**more: Any) -> dict[str, str]:
-        return evaluate("django", "__django_environment", django_app=shop(**more))
+        return evaluate("django", "__django_settings.environment", django_app=shop(**more))
 
     return run
 
@@ -206,7 +205,7 @@ def test_secret_key_is_left_to_the_host_unless_given(environment):
 def app_json(evaluate):
     @remembered
     def run(app: dict[str, Any] | None = None, **variables: Any) -> dict[str, Any]:
-        entries = evaluate("django", "__django_entries", django_app=app or SHOP, **variables)
+        entries = evaluate("django", ENTRIES, django_app=app or SHOP, **variables)
         (text,) = [entry["content"] for entry in entries if entry["path"].endswith("/app.json")]
         assert text.endswith("}\n")
         return json.loads(text)
@@ -322,16 +321,17 @@ def test_workers(app_json, workers, wanted):
 
 
 def test_secrets_are_for_root_alone_and_never_in_a_diff(evaluate):
-    entries = evaluate("django", "__django_entries", django_app=shop(files=[{"dest": "a", "content": "b"}]))
+    entries = evaluate("django", ENTRIES, django_app=shop(files=[{"dest": "a", "content": "b"}]))
     secret = {entry["path"]: entry for entry in entries if entry.get("template", "").startswith("etc/djangofleet")}
     assert len(secret) == 3
     assert all((entry["mode"], entry["sensitive"]) == ("0600", True) for entry in secret.values())
 
 
 def test_writable_places_belong_to_the_app_and_no_other(evaluate):
-    entries = evaluate("django", "__django_entries", django_app=SHOP)
+    entries = evaluate("django", ENTRIES, django_app=SHOP)
     directories = {entry["path"]: entry for entry in entries if entry.get("directory")}
-    (line,) = [line for line in evaluate("django", "__django_sandbox", django_app=SHOP) if "ReadWritePaths" in line]
+    lines = evaluate("django", "__django_settings.sandbox", django_app=SHOP)
+    (line,) = [line for line in lines if "ReadWritePaths" in line]
     for path in line.partition("=")[2].split():
         assert directories[path]["owner"] == "django-shop", path
         assert directories[path]["mode"][-1] == "0", f"{path} is open to everybody"
@@ -359,12 +359,13 @@ def unit(text: str) -> dict[str, dict[str, list[str]]]:
 
 
 @pytest.fixture(scope="session")
-def units(render):
+def units(evaluate, render):
     @remembered
     def run(app: dict[str, Any] | None = None, **variables: Any) -> dict[str, dict[str, dict[str, list[str]]]]:
+        settings = evaluate("django", "__django_settings", django_app=app or SHOP, **variables)
+
         def one(template: str, stand_in: bool) -> dict[str, dict[str, list[str]]]:
-            path = f"etc/systemd/system/{template}.j2"
-            return unit(render("django", path, django_app=app or SHOP, stand_in=stand_in, **variables))
+            return unit(render("django", f"etc/systemd/system/{template}.j2", django=settings, stand_in=stand_in))
 
         return {
             "socket": one("app.socket", False),
@@ -438,7 +439,7 @@ def test_listening_on_an_address(units, listen):
     assert not {"SocketMode", "SocketGroup", "DirectoryMode"} & set(socket)
 
 
-def test_no_secret_in_any_unit(render):
+def test_no_secret_in_any_unit(evaluate, render):
     secret = "Tr0ub4dor"
     app = shop(
         secret_key=secret,
@@ -447,13 +448,14 @@ def test_no_secret_in_any_unit(render):
         cache={"url": f"redis://:{secret}@c/0"},
         files=[{"dest": "local.py", "content": secret}],
     )
-    for template in ("app.socket", "app.service"):
-        for stand_in in (True, False):
-            path = f"etc/systemd/system/{template}.j2"
-            text = render("django", path, django_app=app, stand_in=stand_in, django_index_url=f"https://{secret}@x/")
-            assert secret not in text
-            if template == "app.service":
-                assert "Environment" not in unit(text)["Service"]
+    entries = evaluate("django", ENTRIES, django_app=app, django_index_url=f"https://{secret}@x/")
+    units = [entry for entry in entries if entry["path"].startswith("/etc/systemd")]
+    assert len(units) == 3
+    for entry in units:
+        assert secret not in json.dumps(entry), "the template could write it"
+        text = render("django", entry["template"], **entry["vars"])
+        if entry["path"].endswith(".service"):
+            assert "Environment" not in unit(text)["Service"]
 
 
 @pytest.mark.parametrize(("stand_in", "env"), [("current", "live/env"), ("next", "env")])
@@ -485,7 +487,7 @@ def test_sandbox_is_on_both_services(units, stand_in):
     ],
 )
 def test_sandbox_can_be_overridden_for_one_app(evaluate, sandbox, key, values):
-    lines = evaluate("django", "__django_sandbox", django_app=shop(sandbox=sandbox))
+    lines = evaluate("django", "__django_settings.sandbox", django_app=shop(sandbox=sandbox))
     assert [line for line in lines if line.startswith(f"{key}=")] == [f"{key}={value}" for value in values]
     assert "NoNewPrivileges=yes" in lines
 
@@ -497,234 +499,3 @@ def test_sandbox_of_commands_by_hand_is_that_of_the_services(units, app_json):
     for name in ("current", "next"):
         service = units(app)[name]["Service"]
         assert lines == [f"{key}={value}" for key in service for value in service[key] if f"{key}={value}" in lines]
-
-
-# What is refused
-
-
-def bad() -> Iterator[tuple[str, Any, str]]:
-    """Dotted path below the app, a value that cannot work, and the words that the message has to have."""
-    for name in ("Shop", "shop\n", "", "-shop", "shop-next", "sh_op", "a" * 25, "../etc", "shöp", "sh op", "a.b", "9"):
-        yield "name", name, "lower-case letters"
-    for name in ("authority", "certificates"):
-        yield "name", name, "/etc/djangofleet"
-    for domain in ("Shop.example.com", "a.b\n", "", "*", "a..b", "bücher.example.com", "x.com; return 200", "-a.com",
-                   "https://a.com", "a.com:443", "a.com/", "*.*.com", "a" * 64 + ".com", "${SECRET_KEY}"):  # fmt: skip
-        yield "domains[]", domain, "host name in lower case"
-    for path in ("/etc", "../x", "a/../../x", "", " ", "a\n", ".."):
-        yield "project_dir", path, "relative to the source"
-    for path in ("/etc/passwd", "../x", "", "a/..", "a\nb"):
-        yield "requirements", path, "relative to"
-    for path in ("/etc/passwd", "../x", "", " ", "a/..", "a/../b", "a\nb", "a\n", ".", "./a", "a/.", "a//b", "/"):
-        yield "static_root", path, "relative to the source"
-        yield "media_root", path, "relative to the source"
-        yield "shared_paths[]", path, "relative to the source"
-        yield "files[].dest", path, "relative to the source"
-    yield "files[].dest", "shop/", "relative to the source"
-    for url in ("static", "static/", "/static", "//cdn.example.com/", "/a b/", "/a/\n", "ftp://x/", "https://cdn", ""):
-        yield "static_url", url, "slash"
-        yield "media_url", url, "slash"
-    for module in ("shop/settings.py", "shop.settings\n", "", "1shop", "shop settings", "shop.", "shop:settings"):
-        yield "settings_module", module, "shop.settings"
-    for application in ("shop/wsgi.py", "shop.wsgi:application\n", "", "shop.wsgi:", "shop.wsgi:app()", ":x"):
-        yield "wsgi", application, "shop.wsgi:application"
-        yield "asgi", application, "shop.asgi:application"
-    for listen in ("8000", "localhost:8000", "10.0.0.5", "10.0.0.5:99999", "10.0.0.5:0", "run/x.sock",
-                   "/run/x y.sock", "/run/x.sock\n", "10.0.0.5:80\n", "/run/%h.sock", "", "unix:/run/x",
-                   "/run/" + 120 * "x"):  # fmt: skip
-        yield "listen", listen, "absolute path"
-    for python in ("python3", "/usr/bin/python3 -I", "", "/usr/bin/python3\n"):
-        yield "python", python, "absolute path"
-    for workers in (0, -1, "Auto", "two", "", "3\n", 1.5):
-        yield "gunicorn.workers", workers, "auto"
-    for path in ("healthz", "", "/a b", "/a\n", "https://x/", "/a#b"):
-        yield "health.path", path, "slash"
-    for command in ("", " ", "\n"):
-        for point in ("build", "before_migrate", "after_migrate", "before_activate", "after_activate"):
-            yield f"hooks.{point}[]", command, "a command"
-    for name in ("Mail", "mail\n", "", "-mail", "9", "a" * 25, "m_ail", "m ail", "mäil", "mail.service", "mail@", "%i",
-                 "../mail", "next", "mail-replace"):  # fmt: skip
-        yield "processes[].name", name, "neither next nor ending in -replace"
-        yield "timers[].name", name, "neither next nor ending in -replace"
-    for command in ("", " ", "\n", "celery\nRestart=no", "celery\n", "celery\r"):
-        yield "processes[].command", command, "a command in one line"
-        yield "timers[].command", command, "a command in one line"
-    for signal in ("TERM", "sigterm", "15", "", "SIGTERM\n", "SIG TERM", "SIG"):
-        yield "processes[].stop_signal", signal, "such as SIGTERM"
-    for calendar in ("", " ", "\n", "daily\nOnBootSec=1", "daily\n"):
-        yield "timers[].calendar", calendar, "such as daily"
-    for variable in ("", "1A", "A-B", "A B", "A\n", "A=B", "Ä", "A;B"):
-        yield "environment[]", variable, "letters, digits and underscores"
-    yield "source", {}, "git, path and package"
-    yield "source", {"git": "https://git.example.com/x", "path": "/x"}, "git, path and package"
-    yield "source", {"version": "1"}, "git, path and package"
-    yield "domains", [], "at least one"
-
-
-def top(path: str) -> str:
-    return path.partition(".")[0].removesuffix("[]")
-
-
-# What an item of a list has beside the value in question
-ITEMS = {
-    "files": {"content": "x"},
-    "processes": {"name": "mail", "command": "x"},
-    "timers": {"name": "tidy", "command": "x", "calendar": "daily"},
-}
-
-
-def place(path: str) -> str:
-    """Where a message says that a value stands."""
-    return "hooks" if top(path) == "hooks" else path.removesuffix("[]")
-
-
-def with_value(path: str, value: Any) -> dict[str, Any]:
-    """That value at that path of an app; [] is one item of a list, or the name of a variable."""
-    if path == "environment[]":
-        return {"environment": {value: "x"}}
-    key, _, rest = path.partition(".")
-    if rest.endswith("[]"):
-        return {key: {rest.removesuffix("[]"): [value]}}
-    if key.endswith("[]"):
-        return {top(key): [{**ITEMS[top(key)], rest: value} if rest else value]}
-    return {key: {rest: value} if rest else value}
-
-
-def rounds() -> Iterator[list[tuple[str, Any, str]]]:
-    """All bad values, as many in one app as do not get in each other's way: each evaluation takes its time."""
-    waiting = list(bad())
-    together = {"asgi": "wsgi", "timers": "processes"}  # names that are bad alike would clash too
-    while waiting:
-        chosen: dict[str, tuple[str, Any, str]] = {}
-        for case in waiting:
-            chosen.setdefault(together.get(top(case[0]), top(case[0])), case)
-        waiting = [case for case in waiting if case not in chosen.values()]
-        yield list(chosen.values())
-
-
-@pytest.fixture(scope="session")
-def problems(evaluate):
-    def run(app: dict[str, Any], **variables: Any) -> list[str]:
-        found = evaluate("django", "__django_problems", django_app=app, **variables)
-        assert isinstance(found, list)
-        return found
-
-    return run
-
-
-@pytest.mark.parametrize("cases", list(rounds()))
-def test_a_bad_value_is_named_once_with_its_place_and_advice(problems, cases):
-    app = shop()
-    for path, value, _advice in cases:
-        app |= with_value(path, value)
-    found = problems(app)
-    for path, value, advice in cases:
-        start = f"django_app.{place(path)} of app '{app['name']}': found '"
-        about = [line.removeprefix(start) for line in found if line.startswith(start)]
-        assert len(about) == 1, f"{path}: {value!r} gave {about}"
-        value_seen, _, advice_seen = about[0].rpartition("'; give ")
-        assert advice in advice_seen
-        assert value_seen == (str(value) if path not in ("source", "domains") else str(len(set(value) - {"version"})))
-    assert len(found) == len(cases)
-
-
-PROCESS, TIMER = ITEMS["processes"], ITEMS["timers"]
-
-
-@pytest.mark.parametrize(
-    "app",
-    [
-        {"processes": [PROCESS, PROCESS]},
-        {"timers": [TIMER, TIMER | {"calendar": "weekly"}]},
-        {"processes": [PROCESS], "timers": [TIMER | {"name": "mail"}]},
-        {"processes": [PROCESS | {"count": 2}], "timers": [TIMER, TIMER | {"name": "mail"}]},
-        {"processes": [PROCESS, PROCESS | {"singleton": True}]},
-    ],
-)
-@pytest.mark.parametrize("primary", [True, False])
-def test_two_that_would_share_a_unit_are_told_apart(problems, app, primary):
-    (found,) = problems(shop(**app), django_primary=primary)
-    assert found.startswith("django_app.processes[].name and .timers[].name of app 'shop': ")
-    assert found.endswith("; give each a name of its own")
-
-
-def test_a_bad_hook_is_found_among_good_ones(problems):
-    (found,) = problems(shop(hooks={"build": ["x", "y"], "after_activate": ["z", "\t"]}))
-    assert found == "django_app.hooks of app 'shop': found '\t'; give a command"
-
-
-def test_wsgi_and_asgi_exclude_each_other(problems):
-    (found,) = problems(shop(wsgi="shop.wsgi:application", asgi="shop.asgi:application"))
-    assert found.startswith("django_app.wsgi of app 'shop': ")
-    assert "either wsgi or asgi" in found
-
-
-@pytest.mark.parametrize("name", ["sh op", "shop\n", "%h"])
-def test_what_follows_from_a_bad_name_is_not_blamed_too(problems, name):
-    (found,) = problems(shop(name=name))
-    assert found.startswith("django_app.name of app ")
-
-
-def test_all_that_is_wrong_is_said_at_once(problems):
-    found = problems(shop(name="Shop", domains=["a b", "c.com", "D.com"], static_root="/x"))
-    assert [line.split(" ")[0] for line in found] == [
-        "django_app.name",
-        "django_app.static_root",
-        "django_app.domains",
-        "django_app.domains",
-    ]
-
-
-GOOD: list[dict[str, Any]] = [
-    {},
-    {"name": "a"},
-    {"name": "a" * 24},
-    {"name": "shop-2"},
-    {"name": "next"},
-    {"domains": ["localhost"]},
-    {"domains": ["example.com", "*.example.com", "xn--bcher-kva.example.com", "10.0.0.1", "a-b.c1.test"]},
-    {"source": {"git": "git@git.example.com:acme/shop.git", "version": "v1"}},
-    {"source": {"package": "shop==1.4.2"}},
-    {"project_dir": "src/my site", "requirements": "requirements/production.txt"},
-    {"project_dir": "."},
-    {"static_root": "shop/static_collected", "media_root": "media/", "shared_paths": ["var/", "db.sqlite3", ".cache"]},
-    {"files": [{"dest": "shop/local_settings.py", "content": ""}, {"dest": "..x/.env", "content": "{{ x }}"}]},
-    {"static_url": "/s/t/", "media_url": "https://cdn.example.com/media/"},
-    {"static_url": "/"},
-    {"settings_module": "shop.settings.production", "wsgi": "shop.wsgi:application"},
-    {"asgi": "shop.asgi"},
-    {"wsgi": "shop.site:factory.app"},
-    {"listen": "/run/shop/x.sock"},
-    {"listen": "127.0.0.1:8001"},
-    {"listen": "[::1]:65535"},
-    {"python": "/opt/python3.13/bin/python3"},
-    {"gunicorn": {"workers": "auto"}},
-    {"gunicorn": {"workers": 3}},
-    {"health": {"path": "/healthz?full=1"}},
-    {"hooks": {"build": ["manage.py compress", "npm run build"]}},
-    {"hooks": {"build": [], "before_migrate": ["a"], "after_migrate": ["b"], "before_activate": ["c"]}},
-    {"hooks": {}, "processes": [], "timers": []},
-    *(
-        {"processes": [PROCESS | {"name": name}], "timers": [TIMER]}
-        for name in ("a", "a" * 24, "mail-2", "next-up", "up-next", "replace", "replace-all")
-    ),
-    {"processes": [PROCESS], "timers": [TIMER, TIMER | {"name": "tidy-2"}]},
-    {"processes": [PROCESS | {"command": "sh -c 'a | b; c' \"${INSTANCE}\" 100% ü", "stop_signal": "SIGUSR1"}]},
-    {"timers": [TIMER | {"calendar": "Mon..Fri *-*-* 03:30:00 Europe/Berlin"}]},
-    {"environment": dict.fromkeys(["A", "_b", "DJANGO_SECRET_KEY", "x1"], "\n${SECRET_KEY} {{ x }}")},
-]
-
-
-@pytest.mark.parametrize("app", GOOD)
-def test_good_values_pass(problems, app):
-    assert problems(shop(**app)) == []
-
-
-def test_the_example_of_the_readme_is_good_input(problems, role_specs):
-    text = (ROOT / "roles/django/README.md").read_text()
-    (play,) = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
-    (task,) = play["tasks"]
-    spec = role_specs["django"]["main"]["options"]
-    result = ArgumentSpecValidator(spec).validate(task["vars"])
-    assert result.error_messages == []
-    assert problems(task["vars"]["django_app"]) == []

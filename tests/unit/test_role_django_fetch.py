@@ -14,7 +14,7 @@ from ansible.inventory.manager import InventoryManager
 from ansible.template import trust_as_template
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
-from test_role_django import shop
+from test_role_django import ENTRIES, shop
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = ROOT / "roles/django/tasks"
@@ -30,7 +30,7 @@ def source(**more: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def block() -> dict[str, Any]:
-    (task,) = yaml.safe_load((TASKS / "fetch.yml").read_text())
+    _look, task = yaml.safe_load((TASKS / "fetch.yml").read_text())
     return task
 
 
@@ -165,15 +165,15 @@ def test_known_hosts_need_no_key(arguments):
 
 def test_the_key_is_in_no_configuration_and_no_message(evaluate, templar, block, entries):
     app = source(deploy_key=KEY, known_hosts=KNOWN)
-    for name in ("__django_app_json", "__django_environment", "__django_release_source", "__django_entries"):
+    for name in ("__django_settings", ENTRIES):
         assert "c2VjcmV0" not in json.dumps(evaluate("django", name, django_app=app)), name
     (task,) = block["rescue"]
     engine = templar("django", django_app=app, __django_git={"msg": "denied", "stderr": "publickey"})
     said = engine.template(trust_as_template(task["ansible.builtin.fail"]["msg"]))
     assert "c2VjcmV0" not in said
-    for words in ("v1", GIT, "denied", "publickey", "app 'shop'"):
+    for words in ("v1", GIT, "denied", "publickey", "django_app.source.git: "):
         assert words in said
-    using = [path.name for path in TASKS.glob("*.yml") if "__django_key" in path.read_text()]
+    using = [path.name for path in TASKS.glob("*.yml") if "__django_fetch" in path.read_text()]
     assert using == ["fetch.yml"], "another step has the key too"
 
 
@@ -181,6 +181,16 @@ def test_a_fetch_that_never_was_leaves_a_message_too(templar, block):
     (task,) = block["rescue"]
     said = templar("django", django_app=source()).template(trust_as_template(task["ansible.builtin.fail"]["msg"]))
     assert "could not be fetched: no answer" in said
+
+
+def test_what_git_says_is_said_once(templar, block):
+    (task,) = block["rescue"]
+    git = {"msg": "fatal: no such host", "stderr": "fatal: no such host\n"}
+    said = templar("django", django_app=source(), __django_git=git).template(
+        trust_as_template(task["ansible.builtin.fail"]["msg"])
+    )
+    assert said.count("fatal: no such host") == 1
+    assert "no such host; check the address" in said
 
 
 @pytest.mark.parametrize(
@@ -219,7 +229,7 @@ def of_file(name: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def returning(dataloader) -> dict[str, Any]:
+def returning() -> dict[str, Any]:
     first, second = yaml.safe_load((TASKS / "return.yml").read_text())
     assert "djangofleet.stack.release" in first
     assert "ansible.builtin.fail" in second, "the run would go on as if nothing had happened"
@@ -245,9 +255,7 @@ def returns(templar, dataloader, returning):
             "ansible_play_hosts_all": list(before),
             "hostvars": HostVars(inventory, manager, dataloader),
         }
-        engine = templar("django", **scope, **{
-            name: trust_as_template(text) for name, text in returning["vars"].items()
-        })  # fmt: skip
+        engine = templar("django", **scope)
         found = []
         for item in engine.template(trust_as_template(returning["loop"])):
             each = templar("django", **scope, item=item)
@@ -256,7 +264,7 @@ def returns(templar, dataloader, returning):
                 each.template(trust_as_template(text))
                 for text in (returning["delegate_to"], options["app"], options["release"])
             )
-            assert options["state"] == "returned"
+            assert options["state"] == "reverted"
             label = each.template(trust_as_template(returning["loop_control"]["label"]))
             assert label == f"{host}: {app} to {release}"
             found.append((host, app, release))
@@ -289,6 +297,13 @@ def test_every_app_of_every_host_goes_back_to_its_own(returns):
     assert returns(before) == [("app1", "blog", "v7-aa"), ("app1", "shop", "v1-1f"), ("app2", "blog", "v6-bb")]
 
 
+def test_a_rollback_that_is_refused_stops_with_the_reason(templar):
+    _first, last = yaml.safe_load((TASKS / "return.yml").read_text())
+    given = {"__django_rollback": {"failed": True, "msg": "the database is ahead of v1"}}
+    message = trust_as_template(last["ansible.builtin.fail"]["msg"])
+    assert templar("django", django_app=shop(), **given).template(message) == "the database is ahead of v1"
+
+
 @pytest.mark.parametrize(
     ("activation", "said"),
     [
@@ -316,13 +331,17 @@ def test_what_a_host_serves_is_noted_before_it_serves_another(templar, name):
     (note,) = [task for task in tasks if "__django_builds" in task.get("ansible.builtin.set_fact", {})]
     asked = [task for task in tasks[: tasks.index(note)] if RELEASE in task]
     assert [task[RELEASE]["state"] for task in asked] == [{"build.yml": "built", "rollback.yml": "rolled_back"}[name]]
-    assert name == "build.yml" or asked[0]["check_mode"] is True, "it would be rolled back already"
+    if name == "rollback.yml":
+        assert asked[0]["check_mode"] is True, "it would be rolled back already"
+        assert asked[0]["changed_when"] is False, "a look changes nothing"
     text = note["ansible.builtin.set_fact"]["__django_builds"]
+    pending = {key: trust_as_template(value["pending"]) for key, value in note.get("vars", {}).items()}
     answer = {"before": "v1-1f", "release": "v2-2e"}
     given = {"__django_builds": {"blog": {"before": "v7-aa"}}, asked[0]["register"]: answer}
+    given |= {name: {"pending": value} for name, value in pending.items()}
     assert templar("django", django_app=shop(), **given).template(trust_as_template(text)) == {
         "blog": {"before": "v7-aa"},
-        "shop": answer,
+        "shop": answer | ({"pending": True} if pending else {}),
     }
 
 

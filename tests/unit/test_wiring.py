@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import Templar, trust_as_template
 from djangoctl.app import App
+from test_role_django import ENTRIES
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOP = {"name": "shop", "domains": ["shop.example.com", "www.shop.example.com"], "source": {"path": "/x"}}
 BLOG = {"name": "blog", "domains": ["blog.example.com"], "source": {"path": "/y"}}
 
 
+SHOP_ANYWHERE = SHOP | {"source": {"package": "shop==1.0"}, "secret_key": "x", "database": {"url": "postgres://db/x"}}
+
+
 @pytest.fixture(scope="session")
-def wired(dataloader, role_specs):
-    """`wired(name, app...)`: a variable of group_vars/all, checked against the spec of the role it is for."""
-    wiring: dict[str, Any] = {}
+def wiring(dataloader):
+    """The variables of group_vars/all, as they are written."""
+    found: dict[str, Any] = {}
     for path in sorted((ROOT / "group_vars/all").glob("*.yml")):
-        wiring |= dataloader.load_from_file(str(path), cache="all", unsafe=True, trusted_as_template=True)
+        found |= dataloader.load_from_file(str(path), cache="all", unsafe=True, trusted_as_template=True)
+    return found
+
+
+@pytest.fixture(scope="session")
+def wired(dataloader, role_specs, wiring):
+    """`wired(name, app...)`: a variable of group_vars/all, checked against the spec of the role it is for."""
 
     def run(name: str, *apps: dict[str, Any], **variables: Any) -> Any:
-        scope = wiring | variables | {"django_apps": list(apps)}
+        scope = {"groups": {"app": ["app1", "app2"]}, **wiring, **variables, "django_apps": list(apps)}
         value = Templar(loader=dataloader, variables=scope).evaluate_expression(trust_as_template(name))
         role = name.partition("_")[0]
         if name not in wiring or role == "django":
             return value
-        spec = role_specs[role]["main"]["options"]
-        assert name in spec, f"the role {role} has no variable {name}"
-        result = ArgumentSpecValidator({name: spec[name]}).validate({name: value})
+        # The wired list takes what the user's list takes.
+        spec = copy.deepcopy(role_specs[role]["main"]["options"][name.replace("_app_", "_")])
+        result = ArgumentSpecValidator({name: spec}).validate({name: value})
         assert result.error_messages == []
         assert not result.unsupported_parameters
         return value
@@ -56,59 +68,64 @@ APPS = {
 
 
 @pytest.mark.parametrize("apps", APPS.values(), ids=APPS)
-@pytest.mark.parametrize("name", ["nginx_sites", "certificate_certificates"])
+@pytest.mark.parametrize("name", ["nginx_app_sites", "certificate_app_certificates"])
 def test_each_app_gives_one_entry_that_the_role_takes(wired, name, apps):
     found = wired(name, *apps)
     assert isinstance(found, list)
     assert [(entry["name"], entry["domains"]) for entry in found] == [(app["name"], app["domains"]) for app in apps]
 
 
-def test_every_variable_of_a_role_that_is_wired_is_one_of_its_own(wired, role_specs, dataloader):
+def test_every_variable_of_a_role_that_is_wired_is_one_of_its_own(role_specs, dataloader):
     for name in dataloader.load_from_file(str(ROOT / "group_vars/all/wiring.yml"), cache="all"):
-        assert name in role_specs[name.partition("_")[0]]["main"]["options"]
+        role = name.partition("_")[0]
+        assert name.startswith(f"{role}_app_"), f"{name} would overrule an inventory"
+        assert name in role_specs[role]["main"]["options"]
 
 
 def test_apps_do_not_see_each_others_settings(wired):
-    plain = wired("nginx_sites", BLOG)
+    plain = wired("nginx_app_sites", BLOG)
     changed = SHOP | {"listen": "10.0.0.5:1", "static_url": "/s/", "nginx": {"client_max_body_size": "1m"}}
-    assert wired("nginx_sites", changed, BLOG)[1] == plain[0]
+    assert wired("nginx_app_sites", changed, BLOG)[1] == plain[0]
     certified = SHOP | {"certificate": {"source": "files", "key_file": "a", "chain_file": "b"}}
-    assert wired("certificate_certificates", certified, BLOG)[1] == wired("certificate_certificates", BLOG)[0]
+    assert wired("certificate_app_certificates", certified, BLOG)[1] == wired("certificate_app_certificates", BLOG)[0]
 
 
 def test_the_site_serves_what_the_app_leaves_on_disk(wired, evaluate):
-    (site,) = wired("nginx_sites", SHOP, django_root="/data")
+    (site,) = wired("nginx_app_sites", SHOP, django_root="/data")
     assert site["static"] == [{"url": "/static/", "path": "/data/shop/static/"}]
     assert site["media"] == [{"url": "/media/", "path": "/data/shop/media/"}]
-    entries = evaluate("django", "__django_entries", django_app=SHOP, django_root="/data")
+    entries = evaluate("django", ENTRIES, django_app=SHOP, django_root="/data")
     directories = {f"{entry['path']}/" for entry in entries if entry.get("directory")}
     assert {site[room][0]["path"] for room in ("static", "media")} <= directories
 
 
 @pytest.mark.parametrize("listen", [None, "/run/other/shop.sock", "10.0.0.5:8001", "[2001:db8::5]:8001"])
-def test_the_site_asks_where_the_app_listens(wired, render, listen):
+def test_the_site_asks_where_the_app_listens(wired, evaluate, render, listen):
     app = SHOP | ({"listen": listen} if listen else {})
-    (server,) = wired("nginx_sites", app)[0]["upstream"]["servers"]
-    socket = render("django", "etc/systemd/system/app.socket.j2", django_app=app)
+    (server,) = wired("nginx_app_sites", app)[0]["upstream"]["servers"]
+    settings = evaluate("django", "__django_settings", django_app=app)
+    socket = render("django", "etc/systemd/system/app.socket.j2", django=settings)
     assert f"\nListenStream={server.removeprefix('unix:')}\n" in socket
     assert server.startswith("unix:") == (not listen or listen.startswith("/"))
 
 
-def test_the_certificate_lies_where_the_site_looks(wired, evaluate):
-    (site,) = wired("nginx_sites", SHOP)
-    directory = wired("certificate_directory", SHOP)
+@pytest.mark.parametrize("directory", ["/etc/djangofleet/certificates", "/srv/certificates"])
+def test_the_certificate_lies_where_the_site_looks(wired, evaluate, directory):
+    given = {} if directory.startswith("/etc") else {"certificate_directory": directory}
+    (site,) = wired("nginx_app_sites", SHOP, **given)
     assert site["certificate"] == {
         "fullchain": f"{directory}/shop/fullchain.pem",
         "key": f"{directory}/shop/privkey.pem",
     }
     provided = SHOP | {"certificate": {"source": "files", "key_content": "k", "chain_content": "c"}}
-    certificates = wired("certificate_certificates", provided)
+    certificates = wired("certificate_app_certificates", provided)
     paths = {
         entry["path"]
         for entry in evaluate(
             "certificate",
-            "__certificate_entries",
-            certificate_certificates=certificates,
+            "__certificate_options | djangofleet.stack.certificate_entries(__certificate_files, {},"
+            " __certificate_options | djangofleet.stack.certificate_plan({}), keys=[], signed=[])",
+            certificate_app_certificates=certificates,
             certificate_directory=directory,
         )
     }
@@ -116,123 +133,40 @@ def test_the_certificate_lies_where_the_site_looks(wired, evaluate):
 
 
 def test_files_that_lie_elsewhere_are_not_served(wired):
-    (site,) = wired("nginx_sites", *APPS["cdn"])
+    (site,) = wired("nginx_app_sites", *APPS["cdn"])
     assert (site["static"], site["media"]) == ([], [])
 
 
 def test_an_app_has_the_last_word_on_its_site(wired):
-    (site,) = wired("nginx_sites", SHOP | {"nginx": {"static": [], "client_max_body_size": "25m", "upstream": {
+    (site,) = wired("nginx_app_sites", SHOP | {"nginx": {"static": [], "client_max_body_size": "25m", "upstream": {
         "servers": ["10.0.0.1:1", "10.0.0.2:1"]}}})  # fmt: skip
     assert site["static"] == []
     assert site["client_max_body_size"] == "25m"
-    assert site["upstream"] == {"servers": ["10.0.0.1:1", "10.0.0.2:1"]}
+    assert site["upstream"]["servers"] == ["10.0.0.1:1", "10.0.0.2:1"]
     assert site["media"] == [{"url": "/media/", "path": "/srv/shop/media/"}]
 
 
 def test_a_certificate_is_made_unless_it_is_provided(wired):
-    made, given = wired("certificate_certificates", BLOG, *APPS["provided"])
+    made, given = wired("certificate_app_certificates", BLOG, *APPS["provided"])
     assert made.get("source", "selfsigned") == "selfsigned"
     assert (given["source"], given["key_file"], given["chain_file"]) == ("files", "a.key", "a.pem")
-    (kind,) = wired("certificate_certificates", *APPS["rsa"])
+    (kind,) = wired("certificate_app_certificates", *APPS["rsa"])
     assert (kind["key_type"], kind["days"], kind.get("source", "selfsigned")) == ("rsa", 90, "selfsigned")
 
 
 @pytest.mark.parametrize(("gunicorn", "seconds"), [({}, 65), ({"keepalive": 30}, 30), ({"keepalive": "4"}, 4)])
 def test_nginx_lets_go_of_a_connection_before_gunicorn_does(wired, gunicorn, seconds):
-    timeout = wired("nginx_sites", SHOP | {"gunicorn": gunicorn})[0]["upstream"]["keepalive_timeout"]
-    assert 1 <= int(timeout.removesuffix("s")) < seconds
+    """It matters where an app has Nginx keep connections, and then the app is still where it is."""
+    app = SHOP | {"gunicorn": gunicorn, "nginx": {"upstream": {"keepalive": 16}}}
+    upstream = wired("nginx_app_sites", app)[0]["upstream"]
+    assert 1 <= int(upstream["keepalive_timeout"].removesuffix("s")) < seconds
+    assert (upstream["keepalive"], upstream["servers"]) == (16, ["unix:/run/djangofleet/shop.sock"])
 
 
 def test_values_are_passed_on_to_the_letter(wired):
     config = 'add_header X "{{ 7 * 7 }} ü \\n";\n'
-    (site,) = wired("nginx_sites", SHOP | {"nginx": {"extra_config": config}})
+    (site,) = wired("nginx_app_sites", SHOP | {"nginx": {"extra_config": config}})
     assert site["extra_config"] == config
-
-
-# Apps against each other
-
-
-@pytest.fixture(scope="session")
-def problems(wired):
-    def run(*apps: dict[str, Any]) -> list[str]:
-        found = wired("django_apps_problems", *apps)
-        assert isinstance(found, list)
-        return found
-
-    return run
-
-
-@pytest.mark.parametrize(
-    ("apps", "path", "value", "times"),
-    [
-        ([SHOP, BLOG | {"name": "shop"}], "name", "shop", 2),
-        ([SHOP, BLOG | {"domains": ["blog.example.com", "shop.example.com"]}], "domains", "shop.example.com", 2),
-        ([SHOP, BLOG | {"domains": ["SHOP.Example.COM"]}], "domains", "shop.example.com", 2),
-        ([SHOP | {"domains": ["a.test", "A.test"]}], "domains", "a.test", 2),
-        ([SHOP | {"listen": "10.0.0.5:1"}, BLOG | {"listen": "10.0.0.5:1"}], "listen", "10.0.0.5:1", 2),
-        ([SHOP, BLOG | {"name": "shop"}, BLOG | {"name": "shop", "domains": ["x.test"]}], "name", "shop", 3),
-    ],
-)
-def test_what_two_apps_may_not_share_is_named_once(problems, apps, path, value, times):
-    (found,) = problems(*apps)
-    assert found == f"django_apps[].{path}: '{value}' is there {times} times; each app needs its own"
-
-
-@pytest.mark.parametrize("apps", [*APPS.values(), [{"name": "a"}, {"domains": ["x.test"]}, {}]])
-def test_apps_that_get_along(problems, apps):
-    assert problems(*apps) == []
-
-
-def test_all_clashes_are_said_at_once(problems):
-    assert len(problems(SHOP, SHOP)) == 3
-
-
-def with_units(name: str, *processes: str, timers: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {
-        "name": name,
-        "domains": [f"{name}.test"],
-        "processes": [{"name": one, "command": "x"} for one in processes],
-        "timers": [{"name": one, "command": "x", "calendar": "daily"} for one in timers],
-    }
-
-
-@pytest.mark.parametrize(
-    "apps",
-    [
-        [with_units("shop", "mail"), with_units("shop-mail")],
-        [with_units("shop-mail"), with_units("shop", timers=("mail",))],
-        [with_units("shop", "sync", "mail"), BLOG, with_units("shop-mail", "sync")],
-        [with_units("shop-mail", "x"), with_units("shop", "mail")],
-    ],
-)
-def test_an_app_that_would_share_a_unit_with_a_process_of_another_is_named(problems, apps):
-    (found,) = problems(*apps)
-    assert found == "django_apps[].name: 'shop-mail' would share the unit of 'mail' of app 'shop'; rename one of them"
-
-
-@pytest.mark.parametrize(
-    ("apps", "unit"),
-    [
-        ([with_units("shop-mail"), with_units("shop", "mail-next")], "mail-next"),  # its stand-in
-        ([with_units("shop-mail", "out"), with_units("shop", timers=("mail-out",))], "mail-out"),
-    ],
-)
-def test_units_that_two_apps_would_share_are_named(problems, apps, unit):
-    (found,) = problems(*apps)
-    assert f"'shop-mail' would share the unit of '{unit}' of app 'shop'; rename one of them" in found
-
-
-@pytest.mark.parametrize(
-    "apps",
-    [
-        [with_units("shop", "mail", timers=("tidy",)), with_units("blog", "mail", timers=("tidy",))],
-        [with_units("shop", "mail"), with_units("shop-two", "mail"), with_units("mail")],
-        [with_units("shop", "two-mail"), with_units("shop-two")],
-        [{"name": "a", "processes": [{}], "timers": [{"command": "x"}]}, {"processes": [{"name": "x"}]}],
-    ],
-)
-def test_processes_that_get_along(problems, apps):
-    assert problems(*apps) == []
 
 
 # One app or all
@@ -243,34 +177,120 @@ def test_all_apps_are_selected_unless_one_is_named(wired):
     assert wired("django_apps_selected", SHOP, BLOG, app="blog") == [BLOG]
 
 
-def test_an_app_that_is_not_there_is_said_to_be_so(wired):
-    assert wired("django_apps_problems", SHOP, BLOG, app="shop") == []
-    assert wired("django_apps_problems", SHOP, BLOG, app="sohp") == ["app: found 'sohp'; give one of: shop, blog"]
+@pytest.mark.parametrize("name", ["django_apps_problems", "django_apps_selection_problems"])
+def test_an_app_that_is_not_there_is_said_to_be_so(wired, name):
+    assert wired(name, SHOP_ANYWHERE, BLOG, app="shop") == []
+    assert wired(name, SHOP_ANYWHERE, BLOG, app="sohp") == ["app: found 'sohp'; give one of: shop, blog"]
+
+
+def test_a_rollback_needs_no_source(wired):
+    """Another machine than the one that deployed may have to put things right."""
+    assert wired("django_apps_selection_problems", SHOP) == []
+    assert wired("django_apps_problems", SHOP_ANYWHERE | {"source": {"path": "/nowhere/shop"}}) == [
+        "django_apps[shop].source.path: found '/nowhere/shop'; give a directory on the controller"
+    ]
 
 
 def test_only_the_apps_that_are_meant_are_worked_on():
-    """A mistake in one app would keep another from being deployed. Provisioning alone is about all of them."""
-    paths = [path for path in (ROOT / "playbooks").glob("*.yml") if path.name != "site.yml"]
-    tasks = [task for path in paths for play in yaml.safe_load(path.read_text()) for task in play.get("tasks", [])]
+    """A mistake in one app would keep another from being deployed."""
+    paths = [*(ROOT / "playbooks").glob("*.yml"), *(ROOT / "playbooks/components").glob("*.yml")]
+    plays = [play for path in paths for play in yaml.safe_load(path.read_text())]
+    tasks = [task for play in plays for task in play.get("tasks", [])]
     loops = [task["loop"] for task in tasks if task.get("loop_control", {}).get("loop_var") == "django_app"]
     assert len(loops) >= 6
     assert set(loops) == {"{{ django_apps_selected }}"}
 
 
 @pytest.mark.parametrize("name", ["allow_destructive_migrations", "allow_schema_ahead"])
-def test_permissions_are_given_on_the_command_line(wired, name):
-    assert wired(f"django_{name}", SHOP) is False
-    assert wired(f"django_{name}", SHOP, **{name: "true"}) is True
-    assert wired(f"django_{name}", SHOP, **{name: "false"}) is False
+def test_permissions_are_given_on_the_command_line_or_by_an_inventory(evaluate, name):
+    def allowed(**variables):
+        return evaluate("django", f"__django_options.django_{name}", django_app=SHOP, **variables)
+
+    assert allowed() is False
+    assert allowed(**{name: "true"}) is True
+    assert allowed(**{name: "false"}) is False
+    assert allowed(**{f"django_{name}": True}) is True
 
 
-def test_singletons_run_on_the_first_host(wired):
-    groups = {"app": ["app1", "app2"]}
-    assert wired("django_primary", SHOP, groups=groups, inventory_hostname="app1") is True
-    assert wired("django_primary", SHOP, groups=groups, inventory_hostname="app2") is False
+def test_singletons_run_on_the_first_host_of_the_inventory(wired, evaluate):
+    primary = wired("django_app_primary", SHOP, BLOG, django_app=BLOG)
+    assert primary == "app1"
+    for host, wanted in (("app1", True), ("app2", False)):
+        given = {"django_app": SHOP, "inventory_hostname": host}
+        assert evaluate("django", "__django_options.django_primary", django_app_primary=primary, **given) is wanted
+        assert evaluate("django", "__django_options.django_primary", **given) is True, "each host is its own"
+        assert evaluate("django", "__django_options.django_primary", django_primary=not wanted, **given) is not wanted
+
+
+@pytest.mark.parametrize(
+    ("primary", "hosts", "first"),
+    [
+        ("app2", ["app1", "app2", "app3"], "app2"),
+        ("app1", ["app2", "app3"], "app2"),  # --limit leaves the primary out
+        ("", ["app2", "app3"], "app2"),
+    ],
+)
+def test_the_primary_host_migrates_first_where_it_is_in_the_play(evaluate, primary, hosts, first):
+    given = {"django_app": SHOP, "django_app_primary": primary, "ansible_play_hosts": hosts}
+    assert evaluate("django", "__django_first", **given) == first
+
+
+def test_what_an_inventory_derives_is_evaluated(wired):
+    domain, url = trust_as_template("{{ base_domain }}"), trust_as_template("{{ base }}/s/")
+    app = SHOP | {"domains": [domain], "static_url": url, "nginx": {"extra_config": trust_as_template("# {{ base }}")}}
+    app |= {"system_packages": [trust_as_template("lib{{ base_domain[:1] }}5")], "maintenance_allow": [domain]}
+    given = {"base_domain": "shop.test", "base": "/a"}
+    (site,) = wired("nginx_app_sites", app, **given)
+    assert (site["domains"], site["maintenance"]["allow"]) == (["shop.test"], ["shop.test"])
+    assert (site["static"][0]["url"], site["extra_config"]) == ("/a/s/", "# /a")
+    assert wired("django_app_packages", app, **given) == ["libs5"]
+    assert wired("django_apps_selection_problems", app, **given) == []
+
+
+def test_what_all_apps_need_is_known_before_any_is_prepared(wired):
+    apps = [SHOP | {"system_packages": ["libpq5"]}, BLOG | {"system_packages": "libpq5", "build_packages": ["gcc"]}]
+    assert wired("django_app_packages", *apps) == ["libpq5", "gcc"]
+    assert wired("django_app_users", *apps) == ["django-shop", "django-blog"]
+    assert wired("django_app_packages", *apps, app="shop") == ["libpq5"]
+
+
+def test_a_mistake_of_one_app_leaves_the_rest_to_be_asked_about(wired):
+    """django_apps_problems says what is wrong; a template that fails before it would hide that."""
+    bad = BLOG | {"gunicorn": {"worker": 3}}
+    assert wired("django_app_users", SHOP, bad) == ["django-shop"]
+    assert wired("django_app_primary", SHOP, bad, django_app=bad) == ""
+    (line,) = wired("django_apps_problems", SHOP_ANYWHERE, bad)
+    assert line == "django_apps[blog].gunicorn.worker: is not known; did you mean 'workers'?"
+    assert wired("django_apps_problems", SHOP_ANYWHERE, bad, app="shop") == []
+
+
+def test_a_broken_list_does_not_remove_sites_in_silence(wired):
+    with pytest.raises(AnsibleError, match="did you mean 'workers'"):
+        wired("nginx_app_sites", SHOP, BLOG | {"gunicorn": {"worker": 3}})
+
+
+@pytest.mark.parametrize(
+    ("apps", "said"),
+    [
+        (None, "django_apps: is missing; give a list of mappings, each with name, domains and source"),
+        ("shop", "django_apps: found 'shop'; give a list of mappings, each with name, domains and source"),
+    ],
+)
+def test_an_inventory_without_apps_is_told_so(dataloader, wiring, apps, said):
+    scope = {"groups": {}, **wiring, **({} if apps is None else {"django_apps": apps})}
+    for name in ("django_apps_problems", "django_apps_selection_problems"):
+        assert Templar(loader=dataloader, variables=scope).evaluate_expression(trust_as_template(name)) == [said]
+
+
+def test_mistakes_that_stop_nothing_are_warned_of(wired):
+    app = SHOP | {"environment": {"KEY": "${SECRET_KEZ}"}}
+    environment, variable = wired("django_apps_warnings", app, django_keep_release=3)
+    assert environment.startswith("django_apps[shop].environment.KEY: '${SECRET_KEZ}' stays as it is")
+    assert variable == "django_keep_release: is not known; did you mean 'django_keep_releases'?"
+    assert wired("django_apps_warnings", SHOP) == []
 
 
 def test_the_maintenance_page_is_where_djangoctl_puts_it(wired):
-    (site,) = wired("nginx_sites", SHOP | {"maintenance_allow": ["192.0.2.7"]}, django_root="/data")
+    (site,) = wired("nginx_app_sites", SHOP | {"maintenance_allow": ["192.0.2.7"]}, django_root="/data")
     page = str(App("shop", Path(), {"root": "/data/shop"}).maintenance)
     assert site["maintenance"] == {"page": page, "allow": ["192.0.2.7"]}

@@ -1,0 +1,295 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the apps of an inventory mean: one resolved list, and the input that other roles take from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import (
+    app_problems,
+    app_warnings,
+    home_of,
+    listen_of,
+    option_problems,
+    user_of,
+)
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, nearest, problem
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, resolve, spec_of
+
+GROUP = "app"  # the group of the hosts that run the apps
+WANTED = "a list of mappings, each with name, domains and source"
+# What an inventory, group_vars/all and entry points of roles know, beside the variables of roles.
+OTHER_VARIABLES = (
+    *("django_apps", "django_apps_selected", "django_apps_problems", "django_apps_warnings"),
+    *("django_apps_selection_problems", "django_release"),
+)
+
+
+# The resolved list
+
+
+def app_hosts(groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """The hosts of an app in the inventory's order. The first is its primary, whatever --limit says."""
+    return list(groups.get(GROUP, []))
+
+
+def resolve_apps(
+    apps: Any, groups: Mapping[str, Sequence[str]], root: str | None = None, partial: bool = False
+) -> list[dict[str, Any]]:
+    """The apps with all defaults and what follows from them.
+
+    :param root: the directory of all apps, `django_root`; None for the role's default.
+    :param partial: leave out an app that its spec does not take.
+    :raises ValueError: with all that is wrong with what was given, a line each, unless partial.
+    """
+    wrong = outline_problems(apps)
+    if wrong and not partial:
+        raise ValueError("\n".join(wrong))
+    apps = [app for app in _listed(apps) if isinstance(app, Mapping)]
+    root = root or spec_of("django")["django_root"]["default"]
+    options = spec_of("django")["django_app"]["options"]
+    pairs = [resolve(options, app, where) for where, app in labelled("django_apps", apps)]
+    wrong = [line for _, lines in pairs for line in lines]
+    if wrong and not partial:
+        raise ValueError("\n".join(wrong))
+    return [_resolved(app, app_hosts(groups), root) for app, lines in pairs if not lines]
+
+
+def _resolved(app: Mapping[str, Any], hosts: Sequence[str], root: str) -> dict[str, Any]:
+    home, listen = home_of(app["name"], root), listen_of(app)
+    return {
+        **app,
+        "hosts": list(hosts),
+        "primary": hosts[0] if hosts else "",
+        "user": user_of(app["name"]),
+        "home": home,
+        "listen": listen,
+        "upstream": f"unix:{listen}" if listen.startswith("/") else listen,
+        "static": _served(app["static_url"], f"{home}/static/"),
+        "media": _served(app["media_url"], f"{home}/media/"),
+        "maintenance_page": f"{home}/static/.maintenance.html",
+        "certificate_name": app["name"],
+        "packages": [*app["system_packages"], *app["build_packages"]],
+    }
+
+
+def _served(url: str, path: str) -> list[dict[str, str]]:
+    """What Nginx serves of a directory: nothing where the URL is on another host."""
+    return [{"url": url, "path": path}] if url.startswith("/") else []
+
+
+def app_primary(apps: Sequence[Mapping[str, Any]], name: str = "") -> str:
+    """The host that migrates an app first and runs its singletons; empty if there is no such app."""
+    return next((app["primary"] for app in apps if app["name"] == name), "")
+
+
+# What other roles take
+
+
+def app_sites(apps: Sequence[Mapping[str, Any]], certificate_directory: str | None = None) -> list[dict[str, Any]]:
+    """A site of the role nginx for each app. `nginx` of the app has the last word.
+
+    :param apps: what resolve_apps gives.
+    :param certificate_directory: where certificates lie; None for the default of the role certificate.
+    """
+    directory = certificate_directory or spec_of("certificate")["certificate_directory"]["default"]
+    return [_merged(_site(app, directory), app["nginx"]) for app in apps]
+
+
+def _site(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
+    certificate = f"{directory}/{app['certificate_name']}"
+    # Nginx lets go of an idle connection before Gunicorn does: the other way round a request could meet a closed one.
+    keepalive = max(app["gunicorn"]["keepalive"] - 5, 1)
+    return {
+        "name": app["name"],
+        "domains": app["domains"],
+        "certificate": {"fullchain": f"{certificate}/fullchain.pem", "key": f"{certificate}/privkey.pem"},
+        "upstream": {"servers": [app["upstream"]], "keepalive_timeout": f"{keepalive}s"},
+        "maintenance": {"page": app["maintenance_page"], "allow": app["maintenance_allow"]},
+        "static": app["static"],
+        "media": app["media"],
+    }
+
+
+def _merged(site: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The site with what was given over it; mappings are merged key by key."""
+    both = {
+        key: {**site[key], **value} if isinstance(value, Mapping) and isinstance(site.get(key), Mapping) else value
+        for key, value in given.items()
+    }
+    return {**site, **both}
+
+
+def app_certificates(apps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A certificate of the role certificate for each app, self-signed unless the app says otherwise."""
+    return [
+        {"name": app["certificate_name"], "domains": app["domains"], **(app["certificate"] or {"source": "selfsigned"})}
+        for app in apps
+    ]
+
+
+# What is wrong
+
+
+def outline_problems(apps: Any) -> list[str]:
+    """What is wrong with `django_apps` as a whole, before any app is looked at."""
+    if apps is None:
+        return [f"django_apps: is missing; give {WANTED}"]
+    if not isinstance(apps, (list, tuple)):
+        return [problem("django_apps", apps, WANTED)]
+    return [
+        problem(f"django_apps[{number}]", app, "a mapping with name, domains and source")
+        for number, app in enumerate(apps)
+        if not isinstance(app, Mapping)
+    ]
+
+
+def apps_selected(apps: Any, name: str = "") -> list[Any]:
+    """The apps that a run is about: all, or the one of that name."""
+    apps = apps if isinstance(apps, (list, tuple)) else []
+    return [app for app in apps if not name or (isinstance(app, Mapping) and app.get("name") == name)]
+
+
+def selection_problems(apps: Any, name: str = "") -> list[str]:
+    """What is wrong with the choice of apps alone: what a rollback has to know."""
+    if wrong := outline_problems(apps):
+        return wrong
+    if not name or apps_selected(apps, name):
+        return []
+    names = ", ".join(str(app.get("name", "")) for app in apps)
+    return [f"app: found '{name}'; give one of: {names}"]
+
+
+def apps_problems(
+    apps: Any,
+    groups: Mapping[str, Sequence[str]],
+    name: str,
+    given: Mapping[str, Any],
+    is_there: Callable[[str, str], bool],
+) -> list[str]:
+    """What is wrong with the apps of an inventory, one line each.
+
+    :param apps: `django_apps`, or None where nothing is given.
+    :param groups: the inventory's groups with their hosts.
+    :param name: the one app that the run is about; empty for all. What is wrong with another one does not stop it.
+    :param given: the role's other variables, as the inventory gives them.
+    :param is_there: whether a path of the controller is a "directory" or a "file": (path, kind).
+    """
+    if wrong := selection_problems(apps, name):
+        return wrong
+    found = option_problems(given)
+    for where, app in labelled("django_apps", apps):
+        if name and app.get("name") != name:
+            continue
+        lines = app_problems(app, where, is_there) + _wired_problems(app, where)
+        found += lines or _fleet_problems(app, where, app_hosts(groups))
+    return [*found, *_shared(apps), *_shared_units(apps)]
+
+
+def _wired_problems(app: Mapping[str, Any], where: str) -> list[str]:
+    """What the roles that are wired from an app do not know of what it says to them."""
+    found = []
+    for key, role, variable in (
+        ("nginx", "nginx", "nginx_sites"),
+        ("certificate", "certificate", "certificate_certificates"),
+    ):
+        if isinstance(app.get(key), Mapping) and (ROLES / role).is_dir():
+            # Required are what the wiring adds, and what the role checks itself.
+            options = _optional(spec_of(role)[variable]["options"])
+            found += resolve(options, app[key], f"{where}.{key}")[1]
+    return found
+
+
+def _optional(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a spec, of which none has to be given: an app adds to a site, and gives no whole one."""
+    return {
+        name: {key: value for key, value in option.items() if key != "required"}
+        | ({"options": _optional(option["options"])} if option.get("type") == "dict" and "options" in option else {})
+        for name, option in options.items()
+    }
+
+
+def _fleet_problems(app: Mapping[str, Any], where: str, hosts: Sequence[str]) -> Iterator[str]:
+    """What hosts that share an app would each make for themselves."""
+    if len(hosts) < 2:
+        return
+    count = f"is missing, while the app has {len(hosts)} hosts"
+    environment = app.get("environment") or {}
+    if "secret_key" not in app and "SECRET_KEY" not in environment:
+        yield f"{where}.secret_key: {count}; give one from a vault, or each host makes its own and sessions break"
+    if "url" not in (app.get("database") or {}) and "DATABASE_URL" not in environment:
+        yield f"{where}.database.url: {count}; give the URL of one that they share, or each has an SQLite of its own"
+
+
+def _shared(apps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Names, domains and addresses that two apps have in common."""
+    names = [app["name"] for app in apps if "name" in app]
+    domains = [domain for app in apps for domain in _listed(app.get("domains"))]
+    listens = [app["listen"] for app in apps if app.get("listen")]
+    for what, values in (("name", names), ("domains", domains), ("listen", listens)):
+        lowered = [str(value).lower() for value in values]
+        for value in dict.fromkeys(lowered):
+            if lowered.count(value) > 1:
+                yield f"django_apps[].{what}: '{value}' is there {lowered.count(value)} times; each app needs its own"
+
+
+def _shared_units(apps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Apps whose names meet the units of another app's processes and timers: django-shop-mail is one or the other."""
+    names = [app.get("name", "") for app in apps]
+    taken: dict[str, str] = {}
+    for app in apps:
+        for unit in [*_mappings(app.get("processes")), *_mappings(app.get("timers"))]:
+            if "name" not in app or "name" not in unit:
+                continue
+            full = f"{app['name']}-{unit['name']}"
+            clashes = [name for name in (full, full.removesuffix("-next")) if name in names]
+            other = (clashes or [taken.get(full, "")])[0]
+            if other not in ("", app["name"]):
+                yield (
+                    f"django_apps[].name: '{other}' would share the unit of '{unit['name']}' of app '{app['name']}'; "
+                    "rename one of them"
+                )
+            taken[full] = app["name"]
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list, or a text as a list of one, as the spec means it."""
+    if isinstance(value, str):
+        return value.split(",")
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in _listed(value) if isinstance(item, Mapping)]
+
+
+# What is probably not meant
+
+
+def apps_warnings(apps: Any) -> list[str]:
+    """References in the environments of apps that nothing stands for."""
+    if outline_problems(apps):
+        return []
+    return [line for where, app in labelled("django_apps", apps) for line in app_warnings(app, where)]
+
+
+def misspelt_variables(names: Sequence[str]) -> list[str]:
+    """Variables with the prefix of a role that come near one of its own and are none.
+
+    :param names: the names of all variables of a host.
+    """
+    known = {*OTHER_VARIABLES}
+    roles = sorted(path.parents[1].name for path in ROLES.glob("*/meta/argument_specs.yml"))
+    for role in roles:
+        known |= set(spec_of(role))
+    found = []
+    for name in sorted(set(names) - known):
+        role = name.partition("_")[0]
+        if role not in roles:
+            continue
+        # Compared without the prefix: it alone would make all names of a role resemble each other.
+        near = {other.removeprefix(f"{role}_"): other for other in known if other.startswith(f"{role}_")}
+        if meant := nearest(name.removeprefix(f"{role}_"), near):
+            found.append(f"{name}: is not known; did you mean '{near[meant]}'?")
+    return found
