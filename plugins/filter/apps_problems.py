@@ -11,7 +11,7 @@ description:
   - Holds each app to its spec and to the rules between its values, and apps against each other.
   - An app on several hosts needs what they would otherwise each make for themselves.
   - Looks on the controller whether C(source.path) and a wheel are there.
-positional: groups, name, variables
+positional: groups, name, variables, separate
 options:
   _input:
     description: C(django_apps) as the inventory has it, or none.
@@ -29,6 +29,10 @@ options:
     description: The role django's variables, as P(djangofleet.stack.role_variables#lookup) gives them.
     type: dict
     default: {}
+  separate:
+    description: Each host is a site of its own, so that hosts of an app need not share a key and a database.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -55,10 +59,14 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import is
 
 
 def apps_problems(
-    apps: Any, groups: Mapping[str, Sequence[str]], name: str = "", variables: Mapping[str, Any] | None = None
+    apps: Any,
+    groups: Mapping[str, Sequence[str]],
+    name: str = "",
+    variables: Mapping[str, Any] | None = None,
+    separate: bool = False,
 ) -> list[str]:
     """What is wrong with the apps of an inventory, one line each."""
-    return rules.apps_problems(apps, groups, name, variables or {}, is_on_controller)
+    return rules.apps_problems(apps, groups, name, variables or {}, is_on_controller, separate)
 
 
 class FilterModule:

@@ -167,6 +167,7 @@ def apps_problems(
     name: str,
     given: Mapping[str, Any],
     is_there: Callable[[str, str], bool],
+    separate: bool = False,
 ) -> list[str]:
     """What is wrong with the apps of an inventory, one line each.
 
@@ -175,6 +176,7 @@ def apps_problems(
     :param name: the one app that the run is about; empty for all. What is wrong with another one does not stop it.
     :param given: the role's other variables, as the inventory gives them.
     :param is_there: whether a path of the controller is a "directory" or a "file": (path, kind).
+    :param separate: each host is a site of its own, so that hosts of an app need not share anything.
     """
     if wrong := selection_problems(apps, name):
         return wrong
@@ -183,7 +185,7 @@ def apps_problems(
         if name and app.get("name") != name:
             continue
         lines = app_problems(app, where, is_there) + _wired_problems(app, where)
-        found += lines or _fleet_problems(app, where, app_hosts(groups))
+        found += lines or ([] if separate else _fleet_problems(app, where, app_hosts(groups)))
     return [*found, *_shared(apps), *_shared_units(apps)]
 
 
@@ -215,11 +217,12 @@ def _fleet_problems(app: Mapping[str, Any], where: str, hosts: Sequence[str]) ->
     if len(hosts) < 2:
         return
     count = f"is missing, while the app has {len(hosts)} hosts"
+    word = "or say that each host is a site of its own: -e allow_separate_hosts=true"
     environment = app.get("environment") or {}
     if "secret_key" not in app and "SECRET_KEY" not in environment:
-        yield f"{where}.secret_key: {count}; give one from a vault, or each host makes its own and sessions break"
+        yield f"{where}.secret_key: {count}; give one from a vault, since each host would make its own, {word}"
     if "url" not in (app.get("database") or {}) and "DATABASE_URL" not in environment:
-        yield f"{where}.database.url: {count}; give the URL of one that they share, or each has an SQLite of its own"
+        yield f"{where}.database.url: {count}; give the URL of one that they share, {word}"
 
 
 def _shared(apps: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from djangoctl import launch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -499,3 +500,58 @@ def test_sandbox_of_commands_by_hand_is_that_of_the_services(units, app_json):
     for name in ("current", "next"):
         service = units(app)[name]["Service"]
         assert lines == [f"{key}={value}" for key in service for value in service[key] if f"{key}={value}" in lines]
+
+
+# What a run costs
+
+
+def step(name: str, tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    (found,) = [task for task in tasks if task["name"] == name]
+    return found
+
+
+@pytest.fixture(scope="session")
+def configure() -> list[dict[str, Any]]:
+    tasks = yaml.safe_load((ROOT / "roles/django/tasks/configure.yml").read_text())
+    return [one for task in tasks for one in task.get("block", [task])]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_user_and_uv_are_made_only_where_they_are_missing(evaluate, configure, there):
+    survey = step("Look what the host has already", configure)
+    assert (survey["djangofleet.stack.survey"]["users"], survey["register"]) == (
+        ["{{ __django_user }}"],
+        "__django_survey",
+    )
+    assert survey["djangofleet.stack.survey"]["paths"] == ["{{ __django_uv }}/bin/uv"]
+    uv = evaluate("django", "__django_uv", django_app=SHOP) + "/bin/uv"
+    answers = {"users": {"django-shop": there}, "paths": {uv: [uv] if there else []}}
+    for name in ("Create the app's user", "Install uv"):
+        condition = step(name, configure)["when"]
+        assert evaluate("django", condition, django_app=SHOP, __django_survey=answers) is not there, name
+
+
+def test_what_a_playbook_asks_before_answers_what_the_role_asks(evaluate, configure):
+    """Otherwise each app costs an execution of the survey."""
+    asked = evaluate("django", "__django_questions", django_app_users=["django-shop", "django-blog"])
+    for name in ("shop", "blog"):
+        assert evaluate("django", "__django_user", django_app=shop(name=name)) in asked["users"]
+    assert evaluate("django", "__django_uv ~ '/bin/uv'", django_app=SHOP) in asked["paths"]
+
+
+def test_what_a_playbook_installs_before_is_what_the_role_needs(evaluate):
+    app = shop(system_packages=["libpq5"], build_packages=["gcc"])
+    before = evaluate("django", "__django_packages", django_app_packages=["libpq5", "gcc", "file"])
+    assert set(evaluate("django", "__django_packages", django_app=app, django_app_packages=["file"])) <= set(before)
+    assert "bash-completion" in before
+
+
+def test_one_step_writes_all_files(configure):
+    assert len([task for task in configure if "djangofleet.stack.tree" in task]) == 1
+
+
+@pytest.mark.parametrize(("timers", "asked"), [(None, False), ([], False), ([{"calendar": "daily"}], True)])
+def test_only_an_app_with_timers_asks_systemd_about_calendars(evaluate, configure, timers, asked):
+    condition = step("Ask systemd about the calendars of the timers", configure)["when"]
+    app = SHOP if timers is None else shop(timers=timers)
+    assert evaluate("django", condition, django_app=app) is asked

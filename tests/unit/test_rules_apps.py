@@ -179,6 +179,7 @@ def test_several_hosts_of_an_app_share_its_key_and_its_database(app, said):
         assert line.startswith(f"django_apps[shop].{words}")
         assert "; give " in line
     assert problems(SHOP | app) == []
+    assert rules.apps_problems([SHOP | app], TWO, "", {}, there, separate=True) == []
 
 
 # The other variables of the role, and the controller
