@@ -10,10 +10,10 @@ ROOT = Path(__file__).resolve().parents[2]
 YAML = sorted(
     path
     for pattern in ("roles/*/vars/**/*.yml", "roles/*/tasks/*.yml", "roles/*/handlers/*.yml", "roles/*/defaults/*.yml",
-                    "playbooks/**/*.yml")
+                    "group_vars/**/*.yml", "playbooks/*.yml", "playbooks/components/*.yml")
     for path in ROOT.glob(pattern)
 )  # fmt: skip
-TASKS = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/**/*.yml")])
+TASKS = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml")])
 TEMPLATES = sorted(ROOT.glob("roles/*/templates/**/*.j2"))
 ROOMS = {"defaults", "files", "handlers", "meta", "README.md", "tasks", "templates", "vars"}
 
@@ -50,3 +50,12 @@ def test_a_filter_has_a_file_of_its_own(path):
     assert f'"{path.stem}": ' in text
     for part in ("DOCUMENTATION = ", "EXAMPLES = ", "RETURN = "):
         assert part in text
+
+
+@pytest.mark.parametrize("place", ["playbooks", "playbooks/components"])
+def test_every_play_is_wired(place):
+    """Ansible reads the group_vars beside the file that a play is in. A collection may link files, not directories."""
+    wiring = {path.name for path in (ROOT / "group_vars/all").glob("*.yml")}
+    links = {path.name: path for path in (ROOT / place / "group_vars/all").iterdir()}
+    assert set(links) == wiring
+    assert all(path.is_symlink() and path.resolve() == ROOT / "group_vars/all" / name for name, path in links.items())
