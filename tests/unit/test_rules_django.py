@@ -261,6 +261,14 @@ def test_what_cannot_be_understood_is_told_alone(app, said):
     assert problems(shop(static_root="/etc", **app)) == [said]
 
 
+@pytest.mark.parametrize("key", ["secret_key", "database.url", "cache.url", "source.deploy_key"])
+def test_what_is_wrong_with_a_secret_is_told_without_it(key):
+    top_key, _, rest = key.partition(".")
+    value = {**SHOP.get(top_key, {}), rest: ["s3cret"]} if rest else ["s3cret"]
+    (line,) = problems(shop(**{top_key: value}))
+    assert line == f"django_app.{key}: found '(not shown)'; give a text"
+
+
 def test_an_app_that_is_no_mapping_is_told():
     assert problems("shop") == ["django_app: found 'shop'; give a mapping with name, domains and source"]
 
