@@ -30,10 +30,10 @@ rm -rf /root/.ansible/tmp/ansible-tmp-*
 """
 # What the first of these manage is read below. The second look and change nothing that lasts, or what they make is
 # written out in provision and deploy.py, since every tool says it in its own way: uv, the authority, the certificates.
-WITH_RESOURCE = {"apt", "release", "systemd", "systemd_service", "tree", "user"}
+WITH_RESOURCE = {"apt", "packages", "release", "systemd", "systemd_service", "tree", "user"}
 WITHOUT_RESOURCE = {
-    *("command", "setup", "slurp", "stat"),
-    *("openssl_csr_pipe", "openssl_privatekey", "x509_certificate", "x509_certificate_pipe"),
+    *("command", "setup", "slurp", "stat", "survey", "visit"),
+    *("openssl_csr_pipe", "openssl_privatekey", "openssl_privatekey_pipe", "x509_certificate", "x509_certificate_pipe"),
 }
 
 
@@ -61,24 +61,48 @@ def read(first: list[tuple[str, dict]], unchanged: list[tuple[str, dict]]) -> di
     """
     found: dict[str, list] = {"packages": [], "users": [], "services": [], "releases": []}
     for module, arguments in first:
-        if module == "apt":
-            if arguments.get("name"):
-                found["packages"].append(_list(arguments["name"]))
+        if module in ("apt", "packages"):
+            # The module packages asks for all of them and leaves those that are missing to apt: each counts once.
+            seen = {name for names in found["packages"] for name in names}
+            if names := [name for name in _list(arguments.get("name") or []) if name not in seen]:
+                found["packages"].append(names)
         elif module == "user":
             found["users"].append({key: arguments[key] for key in ("name", "home", "shell", "comment")})
         elif module in ("systemd", "systemd_service") and arguments.get("enabled"):  # the rest are handlers
             found["services"] += _list(arguments["name"])
-        elif module == "release" and arguments["state"] == "built" and not arguments.get("archive"):
-            found["releases"].append({"app": arguments["app"], "revision": arguments["revision"]})
+        elif module == "release" and arguments["state"] == "built":
+            # Asked for at first, and then sent: two executions for one release.
+            built = {"app": arguments["app"], "revision": arguments["revision"]}
+            if built not in found["releases"]:
+                found["releases"].append(built)
     unknown = {module for module, _arguments in first + unchanged} - WITHOUT_RESOURCE - WITH_RESOURCE
     if unknown:
         raise BenchError(
             f"the roles execute modules that bench/lib/resources.py does not know: {', '.join(sorted(unknown))}; "
             "say there how the other contestants are to do their work"
         )
-    trees = [arguments["payload"] for module, arguments in unchanged if module == "tree"]
-    found["entries"] = [entry for tree in trees for entry in json.loads(zlib.decompress(base64.b64decode(tree)))]
+    found["entries"] = [entry for module, arguments in unchanged if module == "tree" for entry in _entries(arguments)]
     return found
+
+
+def _entries(arguments: dict) -> list[dict]:
+    """What a call of the module tree has to put in place, contents in base64."""
+    if "payload" in arguments:
+        return json.loads(zlib.decompress(base64.b64decode(arguments["payload"])))
+    return [_plain(entry) for entry in arguments["entries"]]
+
+
+def _plain(entry: dict) -> dict:
+    """A documented entry, which shows by its keys what it is, with that as a key."""
+    owned = {key: entry.get(key) or "root" for key in ("owner", "group")}
+    if entry.get("absent"):
+        return {"path": entry["path"], "kind": "absent"}
+    if entry.get("link"):
+        return {"path": entry["path"], "kind": "link", "target": entry["link"]}
+    if entry.get("directory"):
+        return {"path": entry["path"], "kind": "directory", "mode": entry.get("mode") or "0755", **owned}
+    content = base64.b64encode(entry["content"].encode()).decode()
+    return {"path": entry["path"], "kind": "file", "content": content, "mode": entry.get("mode") or "0644", **owned}
 
 
 def _list(value: str | list[str]) -> list[str]:
