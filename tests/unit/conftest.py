@@ -24,6 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = ROOT / "roles"
 sys.path.insert(0, str(ROLES / "django" / "files" / "djangofleet"))  # so that tests can import djangoctl
 
+# Before any test module is imported: those of rules import them as ansible_collections.djangofleet.stack.
+if AnsibleCollectionConfig.collection_finder is None:
+    init_plugin_loader([str(ROOT / "collections")])
+
 # What a role may ask of a host when a test does not care. A test that does passes its own `ansible_facts`.
 FACTS: dict[str, Any] = {
     "distribution": "Debian",
@@ -41,9 +45,7 @@ FACTS: dict[str, Any] = {
 
 @pytest.fixture(scope="session")
 def dataloader() -> Iterator[DataLoader]:
-    """One loader for all tests, with the plugin loader (and this collection) initialised once."""
-    if AnsibleCollectionConfig.collection_finder is None:
-        init_plugin_loader([str(ROOT / "collections")])
+    """One loader for all tests."""
     loader = DataLoader()
     loader.set_basedir(str(ROOT))
     yield loader

@@ -1,0 +1,106 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One set of patterns for what all roles take: names, domains, ports, addresses, paths.
+
+A pattern matches a whole value: C(matches) uses C(re.fullmatch), so that a newline at the end never passes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+
+# RFC 1035 section 2.3.4: labels of up to 63 characters, names of up to 253 as text.
+LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+DOMAIN = rf"(?:\*\.)?(?:{LABEL}\.)*(?!\d+\Z){LABEL}"
+LONGEST_DOMAIN = 253
+# A relative path that stays inside of the directory it is relative to.
+SEGMENT = r"(?!\.\.?(?:/|\Z))[^/\n]+"
+
+PATTERNS: dict[str, str] = {
+    # Names
+    "name": r"[a-z0-9][a-z0-9._-]{0,63}",  # a file or an upstream of Nginx
+    "file_name": r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}",
+    "package": r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+)?",
+    "variable": r"[A-Za-z_][A-Za-z0-9_]*",
+    "signal": r"SIG[A-Z0-9]+",
+    # Paths
+    "absolute": r"/[^\x00-\x1f\x7f]*",
+    "inside": r"(?!/)(?!(?:.*/)?\.\.(?:/|\Z))\S(?:.*\S)?",
+    "below": rf"(?!\s){SEGMENT}(?:/{SEGMENT})*(?<!\s)/?",
+    "file": rf"(?!\s){SEGMENT}(?:/{SEGMENT})*(?<!\s)",
+    # Python
+    "module": r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*",
+    "application": r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?::[A-Za-z_][\w.]*)?",
+    # Text
+    "text": r"[\s\S]*\S[\s\S]*",
+    "line": r"(?=.*\S)[^\n\r]+",
+    # systemd and the clock
+    "size": r"\d+[KMGT]?",
+    "time_of_day": r"(?:[01]\d|2[0-3]):[0-5]\d",
+    "time_span": r"(?:\d+ ?(?:s|sec|min|h|hr|d|day|days|w|week|weeks|month|months|y|year|years)?)(?: \d+ ?[a-z]+)*",
+}
+COMPILED = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
+COMPILED_DOMAIN = re.compile(DOMAIN)
+
+
+def matches(kind: str, value: Any) -> bool:
+    """Whether a value is of a kind, whole.
+
+    :param kind: a key of PATTERNS.
+    """
+    return COMPILED[kind].fullmatch(str(value)) is not None
+
+
+def is_domain(value: Any) -> bool:
+    """Whether this is a host name, or one with "*." before it; case does not count, other letters are punycode."""
+    text = str(value).lower()
+    return len(text) <= LONGEST_DOMAIN and COMPILED_DOMAIN.fullmatch(text) is not None
+
+
+def is_port(value: Any) -> bool:
+    """Whether this is a number from 1 to 65535, as a number or as text."""
+    return re.fullmatch(r"[1-9]\d{0,4}", str(value)) is not None and int(str(value)) <= 65535
+
+
+def is_address(value: Any) -> bool:
+    """Whether this is an IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(str(value))
+    except ValueError:
+        return False
+    return "%" not in str(value)
+
+
+def is_network(value: Any) -> bool:
+    """Whether this is an address or a network such as 10.0.0.0/8; bits of the host may be set."""
+    address, slash, length = str(value).partition("/")
+    if not is_address(address):
+        return False
+    longest = 32 if ipaddress.ip_address(address).version == 4 else 128
+    return not slash or (re.fullmatch(r"\d{1,3}", length) is not None and int(length) <= longest)
+
+
+def is_listen(value: Any) -> bool:
+    """Whether a socket can listen there: an absolute path, or address:port with a numeric address.
+
+    sun_path of unix(7) has 108 bytes, the last of them zero; '%' would be a specifier of systemd.
+    """
+    text = str(value)
+    if text.startswith("/"):
+        return re.fullmatch(r"/[^\s%]+", text) is not None and len(text.encode()) <= 107
+    address, _, port = text.rpartition(":")
+    if address.startswith("["):
+        return address.endswith("]") and is_address(address[1:-1]) and ":" in address and is_port(port)
+    return is_address(address) and ":" not in address and is_port(port)
+
+
+def is_server(value: Any) -> bool:
+    """Whether this is a server of an upstream: unix:/path, host:port, address:port or [IPv6]:port."""
+    text = str(value)
+    if text.startswith("unix:"):
+        return re.fullmatch(r"unix:/[^\s;{}$\"'\\:]+", text) is not None
+    host, _, port = text.rpartition(":")
+    if host.startswith("["):
+        return host.endswith("]") and is_address(host[1:-1]) and is_port(port)
+    return re.fullmatch(r"[A-Za-z0-9.-]+", host) is not None and is_port(port)

@@ -1,0 +1,34 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is wrong with an input, as lines that a person reads: the variable's path, what was found, what to give."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+LONGEST = 80
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it: one line, cut where it is long."""
+    text = " ".join(str(value).split()) if isinstance(value, str) else str(value)
+    return f"'{text}'" if len(text) <= LONGEST else f"'{text[: LONGEST - 3]}...'"
+
+
+def problem(path: str, value: Any, wanted: str) -> str:
+    """The line about one value: "<path>: found '<value>'; give <wanted>"."""
+    return f"{path}: found {shown(value)}; give {wanted}"
+
+
+def labelled(path: str, items: Iterable[Any]) -> list[tuple[str, Any]]:
+    """The path of each item of a list: by its name where it has one, by its number otherwise."""
+    return [
+        (f"{path}[{item['name']}]" if isinstance(item, Mapping) and item.get("name") else f"{path}[{number}]", item)
+        for number, item in enumerate(items)
+    ]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that a misspelt one resembles most; empty where none comes near."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)), "")

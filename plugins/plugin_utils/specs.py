@@ -1,0 +1,129 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A role's variables as its argument_specs mean them: coerced, nested defaults filled in, or what is wrong with them.
+
+Ansible's own validation accepts text where a list is meant and hands the raw value on. The value that comes out of here
+is the one that everybody uses.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, nearest, problem
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+CHECKED = ("type", "elements", "choices")
+WANTED = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "dict": "a mapping",
+    "str": "a text",
+    "path": "a path",
+}
+
+
+@cache
+def spec_of(role: str) -> dict[str, dict[str, Any]]:
+    """The options of a role's entry point `main`, by name.
+
+    :raises FileNotFoundError: there is no such role in this collection.
+    """
+    document = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+    return document["argument_specs"]["main"].get("options") or {}
+
+
+def resolve(options: Mapping[str, dict], values: Mapping[str, Any], path: str = "") -> tuple[dict[str, Any], list[str]]:
+    """What the values mean by a spec, and what is wrong with them.
+
+    :param options: options of an argument spec by name.
+    :param values: what was given; None counts as not given.
+    :param path: where the values stand, as messages name it; empty for top-level variables.
+    :returns: the coerced values with defaults, without what was not given and has none; the problems, one line each.
+    """
+    found, problems = {}, []
+    for name in values:
+        if name not in options:
+            problems.append(_unknown(f"{path}.{name}" if path else name, str(name), options))
+    for name, option in options.items():
+        where = f"{path}.{name}" if path else name
+        given = values.get(name)
+        if given is None:
+            if option.get("required"):
+                problems.append(f"{where}: is missing; give {wanted(option)}")
+            if "default" not in option:
+                continue
+            given = copy.deepcopy(option["default"])
+        value, wrong = _value(option, given, where)
+        problems += wrong
+        if not wrong:
+            found[name] = value
+    return found, problems
+
+
+def wanted(option: Mapping[str, Any]) -> str:
+    """What an option takes, in words."""
+    if "choices" in option:
+        return f"one of {', '.join(str(choice) for choice in option['choices'])}"
+    if option.get("type") == "list":
+        elements = option.get("elements", "str")
+        return f"a list of {'mappings' if elements == 'dict' else 'whole numbers' if elements == 'int' else 'texts'}"
+    return WANTED[option.get("type", "str")]
+
+
+def _value(option: Mapping[str, Any], given: Any, where: str) -> tuple[Any, list[str]]:
+    """One value, coerced, and what is wrong with it or with what is below it."""
+    hidden = "(not shown)" if option.get("no_log") else given
+    if not _fits(option, given):
+        return None, [problem(where, hidden, wanted(option))]
+    kind = option.get("type", "str")
+    flat = {key: option[key] for key in CHECKED if key in option}
+    if kind == "path":
+        flat["type"] = "str"  # Ansible would expand '~' and variables of the controller in a path of a host
+    outcome = ArgumentSpecValidator({"value": flat}).validate({"value": given})
+    if outcome.error_messages:
+        return None, [problem(where, hidden, wanted(option))]
+    value = outcome.validated_parameters["value"]
+    if "options" not in option:
+        return value, []
+    if kind == "list":
+        pairs = [resolve(option["options"], item, label) for label, item in labelled(where, value)]
+        return [below for below, _ in pairs], [line for _, lines in pairs for line in lines]
+    return resolve(option["options"], value, where)
+
+
+def _fits(option: Mapping[str, Any], given: Any) -> bool:
+    """Whether a value has the outline of its type: the validator would write a list out as a text."""
+    kind = option.get("type", "str")
+    if kind in ("str", "path"):
+        return not isinstance(given, (Mapping, list, tuple))
+    if kind == "list":
+        texts = option.get("elements", "str") not in ("dict", "list", "raw")
+        items = given if isinstance(given, (list, tuple)) else []
+        return not isinstance(given, Mapping) and not (
+            texts and any(isinstance(item, (Mapping, list, tuple)) or item is None for item in items)
+        )
+    return True
+
+
+def _unknown(where: str, name: str, options: Mapping[str, Any]) -> str:
+    if meant := nearest(name, options):
+        return f"{where}: is not known; did you mean '{meant}'?"
+    return f"{where}: is not known; give one of {', '.join(sorted(options))}"
+
+
+def options_of(role: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A role's variables as its spec means them.
+
+    :raises ValueError: with all problems, a line each.
+    """
+    found, problems = resolve(spec_of(role), values)
+    if problems:
+        raise ValueError("\n".join(problems))
+    return found

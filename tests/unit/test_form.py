@@ -1,0 +1,52 @@
+"""The form of the house: what would grow back if nobody looked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+YAML = sorted(
+    path
+    for pattern in ("roles/*/vars/**/*.yml", "roles/*/tasks/*.yml", "roles/*/handlers/*.yml", "roles/*/defaults/*.yml",
+                    "group_vars/**/*.yml", "playbooks/**/*.yml")
+    for path in ROOT.glob(pattern)
+)  # fmt: skip
+TASKS = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/**/*.yml")])
+TEMPLATES = sorted(ROOT.glob("roles/*/templates/**/*.j2"))
+ROOMS = {"defaults", "files", "handlers", "meta", "README.md", "tasks", "templates", "vars"}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", YAML, ids=name)
+def test_rules_live_in_python(path):
+    """A value that takes more than one expression is computed by a filter."""
+    assert "{%" not in path.read_text(), f"{name(path)} has a program in Jinja"
+
+
+@pytest.mark.parametrize("path", TASKS, ids=name)
+def test_task_files_stay_short(path):
+    assert len(path.read_text().splitlines()) <= 110
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=name)
+def test_templates_stay_short(path):
+    assert len(path.read_text().splitlines()) <= 150
+
+
+def test_roles_have_the_same_rooms():
+    for role in (path for path in ROOT.glob("roles/*") if path.is_dir()):
+        assert {path.name for path in role.iterdir()} <= ROOMS, role.name
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/filter/*.py")), ids=name)
+def test_a_filter_has_a_file_of_its_own(path):
+    """ansible-doc finds the documentation of a filter in the file of its name."""
+    text = path.read_text()
+    assert f'"{path.stem}": ' in text
+    for part in ("DOCUMENTATION = ", "EXAMPLES = ", "RETURN = "):
+        assert part in text
