@@ -11,7 +11,6 @@ import base64
 import json
 import shlex
 import shutil
-import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -30,9 +29,10 @@ rm -rf /root/.ansible/tmp/ansible-tmp-*
 """
 # What the first of these manage is read below. The second look and change nothing that lasts, or what they make is
 # written out in provision and deploy.py, since every tool says it in its own way: uv, the authority, the certificates.
-WITH_RESOURCE = {"apt", "packages", "release", "systemd", "systemd_service", "tree", "user"}
+SYSTEMD = {"systemd", "systemd_service"}
+WITH_RESOURCE = {"apt", "packages", "release", "survey", "tree", "user", *SYSTEMD}
 WITHOUT_RESOURCE = {
-    *("command", "setup", "slurp", "stat", "survey", "visit"),
+    *("command", "setup", "slurp", "stat", "visit"),
     *("openssl_csr_pipe", "openssl_privatekey", "openssl_privatekey_pipe", "x509_certificate", "x509_certificate_pipe"),
 }
 
@@ -68,8 +68,11 @@ def read(first: list[tuple[str, dict]], unchanged: list[tuple[str, dict]]) -> di
                 found["packages"].append(names)
         elif module == "user":
             found["users"].append({key: arguments[key] for key in ("name", "home", "shell", "comment")})
-        elif module in ("systemd", "systemd_service") and arguments.get("enabled"):  # the rest are handlers
-            found["services"] += _list(arguments["name"])
+        elif module == "survey" or (module in SYSTEMD and arguments.get("enabled")):  # the rest are handlers
+            # The roles ask about every service, and start those that their packages have not.
+            for name in _list(arguments.get("units") or arguments.get("name") or []):
+                if (unit := name.removesuffix(".service")) not in found["services"]:
+                    found["services"].append(unit)
         elif module == "release" and arguments["state"] == "built":
             # Asked for at first, and then sent: two executions for one release.
             built = {"app": arguments["app"], "revision": arguments["revision"]}
@@ -81,28 +84,15 @@ def read(first: list[tuple[str, dict]], unchanged: list[tuple[str, dict]]) -> di
             f"the roles execute modules that bench/lib/resources.py does not know: {', '.join(sorted(unknown))}; "
             "say there how the other contestants are to do their work"
         )
-    found["entries"] = [entry for module, arguments in unchanged if module == "tree" for entry in _entries(arguments)]
+    trees = [arguments["entries"] for module, arguments in unchanged if module == "tree"]
+    found["entries"] = [_resource(entry) for tree in trees for entry in tree]
     return found
 
 
-def _entries(arguments: dict) -> list[dict]:
-    """What a call of the module tree has to put in place, contents in base64."""
-    if "payload" in arguments:
-        return json.loads(zlib.decompress(base64.b64decode(arguments["payload"])))
-    return [_plain(entry) for entry in arguments["entries"]]
-
-
-def _plain(entry: dict) -> dict:
-    """A documented entry, which shows by its keys what it is, with that as a key."""
-    owned = {key: entry.get(key) or "root" for key in ("owner", "group")}
-    if entry.get("absent"):
-        return {"path": entry["path"], "kind": "absent"}
-    if entry.get("link"):
-        return {"path": entry["path"], "kind": "link", "target": entry["link"]}
-    if entry.get("directory"):
-        return {"path": entry["path"], "kind": "directory", "mode": entry.get("mode") or "0755", **owned}
-    content = base64.b64encode(entry["content"].encode()).decode()
-    return {"path": entry["path"], "kind": "file", "content": content, "mode": entry.get("mode") or "0644", **owned}
+def _resource(entry: dict) -> dict:
+    """An entry as the module tree gets it, with what it is in one word, as the other contestants read it."""
+    kind = next((kind for kind in ("absent", "directory", "link") if entry.get(kind)), "file")
+    return {**entry, "kind": kind, "target": entry.get("link")}
 
 
 def _list(value: str | list[str]) -> list[str]:

@@ -5,28 +5,33 @@ from __future__ import annotations
 
 import re
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 APT = {"update_cache": True, "lock_timeout": 300}
 # Seconds for which an index counts as fresh. One that lacks a package is refreshed at once: an archive may be new, and
 # an image may have lost its lists a minute ago.
 FRESH = (3600, 0)
-# What ansible.builtin.apt says of a package that no archive has.
-UNKNOWN = re.compile(r"No package(?:\(s\))? matching '(.+?)'|no available installation candidate for (\S+)")
+# What ansible.builtin.apt and apt-get say of a package that no archive has.
+UNKNOWN = re.compile(
+    r"No package(?:\(s\))? matching '(.+?)'|no available installation candidate for (\S+)"
+    r"|Package '(.+?)' has no installation candidate"
+)
 
 
 def unknown_package(answer: dict) -> str | None:
     """The package that apt does not find, if it failed because of one."""
     found = UNKNOWN.search(str(answer.get("msg", ""))) if answer.get("failed") else None
-    return found and (found[1] or found[2])
+    return found and next(name for name in found.groups() if name)
 
 
 def known_answer(packages: object, names: list[str]) -> dict | None:
     """The answer that an earlier step has given, if it was about all of the names."""
     found = packages if isinstance(packages, dict) else {}
-    if not set(names) <= set(found.get("present") or []):
+    present, missing = (found.get(key) or [] for key in ("present", "missing"))
+    if not set(names) <= set(present):
         return None
-    return {"changed": False, "missing": [name for name in names if name in found["missing"]], "present": names}
+    return {"changed": False, "missing": [name for name in names if name in missing], "present": names}
 
 
 class ActionModule(ActionBase):
@@ -36,10 +41,9 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        task_vars = task_vars or {}
         spec = {"name": {"type": "list", "elements": "str", "required": True}}
         names = list(dict.fromkeys(self.validate_argument_spec(spec)[1]["name"]))
-        known = known_answer(task_vars.get("djangofleet_packages"), names)
+        known = known_answer(self._templar.template((task_vars or {}).get("djangofleet_packages")), names)
         if known is not None:
             return known
         found = self._execute_module(module_args={"name": names}, task_vars=task_vars)
@@ -47,13 +51,16 @@ class ActionModule(ActionBase):
             return found
         answer = self._install(found["missing"], task_vars)
         if name := unknown_package(answer):
-            answer["msg"] = f"the archives that this host is configured with have no package '{name}'"
+            text = f"the archives that this host is configured with have no package '{name}'"
+            if f"{name} is a virtual package" in answer.get("stdout", ""):
+                text = f"'{name}' is a virtual package that several packages provide; name one of them"
+            raise AnsibleActionFail(text)
         if answer.get("failed"):
             return answer
         changed = answer.get("changed", False)
         # apt changes nothing for a virtual package that another one provides.
-        result = {"changed": changed, "missing": found["missing"] if changed else [], "present": names}
-        return {**result, "diff": answer["diff"]} if "diff" in answer else result
+        result = {**found, "changed": changed, "missing": found["missing"] if changed else [], "present": names}
+        return {**result, "diff": answer["diff"]} if answer.get("diff") else result
 
     def _install(self, names: list[str], task_vars: dict) -> dict:
         """Install packages from an index that has them, or say in check mode what that would change."""

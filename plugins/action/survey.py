@@ -34,7 +34,8 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
         _found, asked = self.validate_argument_spec(SPEC)
-        known = known_answers(None if asked["fresh"] else (task_vars or {}).get("djangofleet_survey"))
+        earlier = self._templar.template((task_vars or {}).get("djangofleet_survey"))
+        known = known_answers(None if asked["fresh"] else earlier)
         left = {kind: [each for each in asked[kind] if name_of(each) not in known[kind]] for kind in KINDS}
         result = {"changed": False}
         if any(left.values()):

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import base64
-import json
+import binascii
 import os
-import zlib
 from collections.abc import Iterator
 
 from ansible import constants as C
@@ -15,30 +14,31 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
 SOURCES = ("template", "content", "copy", "directory", "link", "absent")
-KEYS = {*SOURCES, "path", "for_each", "loop_var", "vars", "mode", "owner", "group", "sensitive"}
+KEYS = {*SOURCES, "path", "encoding", "for_each", "loop_var", "vars", "mode", "owner", "group", "sensitive"}
+HANDED_ON = ("purge", "stages", "stamp")
 
 
 class ActionModule(ActionBase):
     """Turns entries into plain paths and contents and hands them to the module in one piece."""
 
-    _VALID_ARGS = frozenset(("entries", "purge", "stage", "validate"))
+    _VALID_ARGS = frozenset(("entries", "vars", *HANDED_ON))
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
         arguments = self._task.args
+        variables = {**task_vars, **(arguments.get("vars") or {})}
         entries = [
             plain
             for entry in arguments.get("entries") or []
-            for single, variables in self._expand(entry)
-            for plain in self._plain(single, {**task_vars, **variables})
+            for single, more in self._expand(entry)
+            for plain in self._plain(single, {**variables, **more})
         ]
         paths = [entry["path"] for entry in entries]
         if repeated := sorted({path for path in paths if paths.count(path) > 1}):
             raise AnsibleActionFail(f"entries: {repeated[0]} is there twice; a path can be described once")
-        payload = base64.b64encode(zlib.compress(json.dumps(entries).encode())).decode()
-        module_args = {key: arguments[key] for key in ("purge", "stage", "validate") if arguments.get(key) is not None}
-        return self._execute_module(module_args={**module_args, "payload": payload}, task_vars=task_vars)
+        module_args = {key: arguments[key] for key in HANDED_ON if arguments.get(key) is not None}
+        return self._execute_module(module_args={**module_args, "entries": entries}, task_vars=task_vars)
 
     @staticmethod
     def _expand(entry: dict) -> Iterator[tuple[dict, dict]]:
@@ -68,16 +68,16 @@ class ActionModule(ActionBase):
         common = {"path": path, "sensitive": bool(entry.get("sensitive", False))}
         owned = {**common, "owner": str(entry.get("owner", "root")), "group": str(entry.get("group", "root"))}
         if kind == "absent":
-            yield {**common, "kind": "absent"}
+            yield {**common, "absent": True}
         elif kind == "link":
-            yield {**common, "kind": "link", "target": str(entry["link"])}
+            yield {**common, "link": str(entry["link"])}
         elif kind == "directory":
-            yield {**owned, "kind": "directory", "mode": self._mode(entry, "0755")}
+            yield {**owned, "directory": True, "mode": self._mode(entry, "0755")}
         elif kind == "copy":
             yield from self._copied(owned, entry)
         else:
-            text = self._render(entry, variables) if kind == "template" else str(entry["content"])
-            yield self._file(owned, text.encode(), self._mode(entry, "0644"))
+            content = self._render(entry, variables).encode() if kind == "template" else self._content(entry)
+            yield self._file(owned, content, self._mode(entry, "0644"))
 
     @staticmethod
     def _mode(entry: dict, default: str) -> str:
@@ -90,7 +90,19 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _file(owned: dict, content: bytes, mode: str) -> dict:
-        return {**owned, "kind": "file", "content": base64.b64encode(content).decode(), "mode": mode}
+        return {**owned, "content": base64.b64encode(content).decode(), "encoding": "base64", "mode": mode}
+
+    @staticmethod
+    def _content(entry: dict) -> bytes:
+        encoding = entry.get("encoding", "text")
+        if encoding not in ("text", "base64"):
+            raise AnsibleActionFail(f"entries: {entry['path']}: encoding is text or base64, not '{encoding}'")
+        if encoding == "text":
+            return str(entry["content"]).encode()
+        try:
+            return base64.b64decode(entry["content"])
+        except binascii.Error as error:
+            raise AnsibleActionFail(f"entries: {entry['path']}: the content is no base64: {error}") from error
 
     def _copied(self, owned: dict, entry: dict) -> Iterator[dict]:
         source = self._needle("files", entry["copy"])

@@ -19,7 +19,7 @@ options:
   name:
     description:
       - Names of packages, such as V(nginx), V(nginx=1.26*) or V(libc6:i386).
-      - A virtual package is for apt to decide about, in every run.
+      - A virtual package goes to apt in every run, which takes it if one package alone provides it.
     type: list
     elements: str
     required: true

@@ -12,8 +12,10 @@ description:
     M(ansible.builtin.template) costs two executions per item, which is what most of an unchanged run is spent on.
   - Everything is prepared before anything is put in place, and each file is replaced by a rename, so that a full disk
     or an unknown owner leaves what was there.
-  - With O(stage) and O(validate) the change is made on a copy of a directory first and tested there, across all of its
-    files, and the real one is touched only when the test passes.
+  - With O(stages) the change is made on copies of directories first and tested there, across all files of each, and
+    the real ones are touched only when every test passes.
+  - With O(stamp) a change that was put in place and never loaded, since the run broke off in between, is reported
+    again by the next run.
 options:
   entries:
     description: What is to be there. Paths are absolute and unique.
@@ -31,8 +33,13 @@ options:
         description: A Jinja template below the role's C(templates/) to render into the file.
         type: str
       content:
-        description: The file's content as text.
+        description: The file's content.
         type: str
+      encoding:
+        description: What O(entries[].content) is. With V(base64) it may be binary.
+        type: str
+        choices: [text, base64]
+        default: text
       copy:
         description: A file or a whole directory below the role's C(files/) to copy as it is.
         type: str
@@ -54,7 +61,7 @@ options:
         type: str
         default: item
       vars:
-        description: Further variables for O(entries[].template).
+        description: Further variables for O(entries[].template). They win over those in O(vars).
         type: dict
       mode:
         description: Octal mode as a string. C(0644) for files and C(0755) for directories and executables by default.
@@ -89,16 +96,39 @@ options:
       containing:
         description: Only files that have this very line.
         type: str
-  stage:
-    description: A directory whose copy takes the change first, so that O(validate) can test it.
-    type: str
-  validate:
-    description: The command that tests the copy; C({stage}) stands for the copy's path. No shell is involved.
+  vars:
+    description: Variables that every template of the call sees. They are evaluated once, and not by each template.
+    type: dict
+    default: {}
+  stages:
+    description: Directories whose copies take the change first, each with the command that tests it.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The directory.
+        type: str
+        required: true
+      validate:
+        description: The command that tests the copy; C({stage}) stands for the copy's path. No shell is involved.
+        type: str
+        required: true
+  stamp:
+    description:
+      - The name of this call, which no other call on the host has. The file
+        C(/var/lib/djangofleet/applied/<name>.json) tells what has been loaded.
+      - Whoever has loaded the files, such as a handler, writes RV(stamp.content) to RV(stamp.path). A path that it does
+        not know in its present state is a changed one.
     type: str
 attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
-author: djangofleet
+  check_mode:
+    description: Everything is compared and tested, and nothing is written.
+    support: full
+  diff_mode:
+    description: Shows the content of files, apart from sensitive and binary ones.
+    support: full
+author: djangofleet developers (@djangofleet)
 """
 
 EXAMPLES = r"""
@@ -112,45 +142,86 @@ EXAMPLES = r"""
         loop_var: site
     purge:
       - {path: /etc/nginx/sites, patterns: ["*.conf"]}
-    stage: /etc/nginx
-    validate: nginx -t -q -c {stage}/nginx.conf
+    stages:
+      - {path: /etc/nginx, validate: "nginx -t -q -c {stage}/nginx.conf"}
+    stamp: nginx
+  register: nginx_tree
   notify: Reload nginx
+
+# Among the handlers, after the one that reloads Nginx:
+- name: Remember what Nginx has loaded
+  djangofleet.stack.tree:
+    entries:
+      - {path: "{{ nginx_tree.stamp.path }}", content: "{{ nginx_tree.stamp.content }}"}
+  listen: Reload nginx
 """
 
 RETURN = r"""
 changed_paths:
-  description: The paths that changed, or would in check mode.
-  returned: always
+  description:
+    - The paths that changed, or would in check mode.
+    - With O(stamp) also those that changed in an earlier run and were not loaded.
+  returned: success
   type: list
   elements: str
+stamp:
+  description: What to write once the files have been loaded.
+  returned: with O(stamp)
+  type: dict
+  contains:
+    path:
+      description: Path of the stamp.
+      type: str
+    content:
+      description: A digest for each path. Without a key that only root can read on the host it tells nothing.
+      type: str
 """
 
 import base64
 import fnmatch
 import grp
+import hmac
 import json
 import os
 import pwd
+import re
+import secrets
 import shlex
 import shutil
 import stat
 import tempfile
-import zlib
 
 from ansible.module_utils.basic import AnsibleModule
 
 HIDDEN = "(content not shown)\n"
 HIDDEN_CHANGED = "(other content, not shown)\n"
 BINARY = "(binary content)\n"
+WAITING = "changed earlier, and not loaded yet"
+STAMPS = "/var/lib/djangofleet/applied"
+STAMP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class TreeError(Exception):
     """A wish that cannot be met; the text names the path and the reason."""
 
 
-def decode_payload(payload: str) -> list[dict]:
-    """Unpack what the action plugin sent: zlib-compressed JSON in base64."""
-    return json.loads(zlib.decompress(base64.b64decode(payload)))
+def plain(entry: dict) -> dict:
+    """What a path is to be: `kind`, with `content` or `target`, mode and owner.
+
+    :raises TreeError: it needs the controller, which makes content of templates and copies.
+    """
+    common = {key: entry[key] for key in ("path", "sensitive")}
+    owned = {key: entry[key] for key in ("owner", "group")}
+    if entry["absent"]:
+        return {**common, "kind": "absent"}
+    if entry["link"] is not None:
+        return {**common, "kind": "link", "target": entry["link"]}
+    if entry["directory"]:
+        return {**common, **owned, "kind": "directory", "mode": entry["mode"] or "0755"}
+    if entry["content"] is None:
+        raise TreeError(f"{entry['path']}: takes one of content, link, directory and absent once it is on the host")
+    decode = base64.b64decode if entry["encoding"] == "base64" else str.encode
+    return {**common, **owned, "kind": "file", "content": decode(entry["content"]), "mode": entry["mode"] or "0644"}
 
 
 def read_current(path: str) -> dict:
@@ -189,8 +260,6 @@ class Tree:
                     self.entries.append({"path": path, "kind": "absent", "sensitive": True})
 
     def _resolve(self, entry: dict) -> dict:
-        if entry["kind"] == "file":
-            entry["content"] = base64.b64decode(entry["content"])
         if entry["kind"] in ("file", "directory"):
             entry["mode"] = int(entry["mode"], 8)
             entry["uid"] = self._identity(entry, "owner", pwd.getpwnam, "pw_uid")
@@ -374,30 +443,124 @@ def describe(entry: dict) -> dict:
     return {**headers, "before": as_text(entry["current"]), "after": as_text(entry)}
 
 
+def read_key(path: str, check: bool) -> bytes:
+    """The host's key for digests, which is made the first time. A digest of a short secret could be guessed without it.
+
+    :param check: one that is not there yet is not kept, so that nothing matches it.
+    """
+    current = read_current(path)
+    if current["kind"] == "file":
+        return current["content"]
+    key = {"path": path, "kind": "file", "content": secrets.token_bytes(32), "mode": 0o600}
+    if not check:
+        apply([{**key, "uid": os.geteuid(), "gid": os.getegid()}])
+    return key["content"]
+
+
+def digest(key: bytes, entry: dict) -> str:
+    """A digest of all that makes an entry what it is."""
+    words = json.dumps([entry.get(field) for field in ("path", "kind", "target", "mode", "owner", "group")])
+    return hmac.new(key, words.encode() + b"\0" + entry.get("content", b""), "sha256").hexdigest()
+
+
+def read_stamp(path: str) -> dict[str, str]:
+    """The digests of what has been loaded, by path. One that is damaged knows nothing."""
+    try:
+        found = json.loads(read_current(path).get("content", b"{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def never_loaded(wanted: dict[str, str], loaded: dict[str, str]) -> list[str]:
+    """The paths that are not as they were when they were loaded last. One that is gone counts until that is loaded."""
+    changed = [path for path, value in wanted.items() if loaded.get(path) != value]
+    return changed + [path for path in loaded if path not in wanted and not os.path.lexists(path)]
+
+
+def stamped(name: str, entries: list[dict], check: bool) -> tuple[dict[str, str], list[str]]:
+    """The stamp to write once the entries have been loaded, and the paths that wait for that.
+
+    :raises TreeError: the name is not one of a file.
+    """
+    if not STAMP.fullmatch(name):
+        raise TreeError(f"stamp: '{name}' is no name; it takes letters, digits and ._-")
+    key = read_key(f"{STAMPS}/key", check)
+    wanted = {entry["path"]: digest(key, entry) for entry in entries if entry["kind"] != "absent"}
+    path = f"{STAMPS}/{name}.json"
+    return {"path": path, "content": json.dumps(wanted, indent=1) + "\n"}, never_loaded(wanted, read_stamp(path))
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "payload": {"type": "str", "required": True, "no_log": True},
-            "purge": {"type": "list", "elements": "dict", "default": []},
-            "stage": {"type": "str"},
-            "validate": {"type": "str"},
+            "entries": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "path": {"type": "str", "required": True},
+                    "template": {"type": "str"},
+                    "content": {"type": "str", "no_log": True},
+                    "encoding": {"type": "str", "choices": ["text", "base64"], "default": "text"},
+                    "copy": {"type": "str"},
+                    "directory": {"type": "bool"},
+                    "link": {"type": "str"},
+                    "absent": {"type": "bool"},
+                    "for_each": {"type": "list", "elements": "dict"},
+                    "loop_var": {"type": "str", "default": "item"},
+                    "vars": {"type": "dict"},
+                    "mode": {"type": "str"},
+                    "owner": {"type": "str", "default": "root"},
+                    "group": {"type": "str", "default": "root"},
+                    "sensitive": {"type": "bool", "default": False},
+                },
+            },
+            "purge": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "str", "required": True},
+                    "patterns": {"type": "list", "elements": "str", "required": True},
+                    "containing": {"type": "str"},
+                },
+            },
+            "vars": {"type": "dict", "default": {}},
+            "stages": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "str", "required": True},
+                    "validate": {"type": "str", "required": True},
+                },
+            },
+            "stamp": {"type": "str"},
         },
-        required_together=[("stage", "validate")],
         supports_check_mode=True,
     )
+    wish, check = module.params, module.check_mode
+    more = {}
+    waiting: list[str] = []
     try:
-        entries = decode_payload(module.params["payload"])
-        pending = Tree(entries, module.params["purge"], module.check_mode).pending()
-        if module.params["stage"]:
-            validate_copy(module, pending, module.params["stage"].rstrip("/"), module.params["validate"])
-        if not module.check_mode:
+        tree = Tree([plain(entry) for entry in wish["entries"]], wish["purge"], check)
+        pending = tree.pending()
+        for stage in wish["stages"]:
+            validate_copy(module, pending, stage["path"].rstrip("/"), stage["validate"])
+        if wish["stamp"]:
+            more["stamp"], waiting = stamped(wish["stamp"], tree.entries, check)
+        if not check:
             apply(pending)
     except TreeError as error:
         module.fail_json(msg=str(error))
+    changed = [entry["path"] for entry in pending]
+    waiting = [path for path in waiting if path not in changed]
     module.exit_json(
-        changed=bool(pending),
-        changed_paths=[entry["path"] for entry in pending],
-        diff=[describe(entry) for entry in pending],
+        changed=bool(changed + waiting),
+        changed_paths=changed + waiting,
+        diff=[describe(entry) for entry in pending] + [{"prepared": f"{path}: {WAITING}\n"} for path in waiting],
+        **more,
     )
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import importlib.util
-import json
 import subprocess
 import sys
 import threading
 import time
-import zlib
 from contextlib import nullcontext
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -40,38 +38,34 @@ def converge() -> ModuleType:
 
 # Resources
 
-MOTD = {"path": "/etc/motd", "kind": "file", "mode": "0600", "owner": "root", "group": "adm"}
-DOCUMENTED = [
-    {"path": "/etc/motd", "content": "grüezi\n", "mode": "0600", "group": "adm", "link": None, "absent": False},
-    {"path": "/etc/a", "directory": True, "content": None},
+CONTENT = base64.b64encode("grüezi\n".encode()).decode()
+OWNED = {"owner": "root", "group": "adm"}
+ENTRIES = [
+    {"path": "/etc/motd", "content": CONTENT, "encoding": "base64", "mode": "0600", "sensitive": False, **OWNED},
+    {"path": "/etc/a", "directory": True, "mode": "0755", **OWNED},
     {"path": "/etc/b", "link": "a"},
     {"path": "/etc/c", "absent": True},
-    {"path": "/etc/empty", "content": ""},
-]
-PLAIN = [
-    {**MOTD, "content": base64.b64encode("grüezi\n".encode()).decode()},
-    {"path": "/etc/a", "kind": "directory", "mode": "0755", "owner": "root", "group": "root"},
-    {"path": "/etc/b", "kind": "link", "target": "a"},
-    {"path": "/etc/c", "kind": "absent"},
-    {"path": "/etc/empty", "kind": "file", "content": "", "mode": "0644", "owner": "root", "group": "root"},
 ]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"payload": base64.b64encode(zlib.compress(json.dumps(PLAIN).encode())).decode()},
-        {"entries": DOCUMENTED},
-    ],
-    ids=["packed", "as documented"],
-)
-def test_files_are_read_from_the_calls_of_tree(arguments):
-    assert resources.read([], [("tree", arguments)])["entries"] == PLAIN
+def test_files_are_written_as_the_calls_of_tree_say(tmp_path):
+    found = resources.read([], [("tree", {"entries": ENTRIES[:1]}), ("tree", {"entries": ENTRIES[1:]})])
+    (tmp_path / "source").mkdir()
+    resources.write(found, tmp_path / "source", tmp_path / "payload")
+    assert (tmp_path / "payload/files/etc/motd").read_text() == "grüezi\n"
+    script = (tmp_path / "payload/resources.sh").read_text()
+    lines = script.partition("install_files() {")[2].split("}")[0].split("\n")
+    assert [line.strip() for line in lines if line] == [
+        "install -D -m 0600 -o root -g adm files/etc/motd /etc/motd",
+        "install -d -m 0755 -o root -g adm /etc/a",
+        "ln -sfn a /etc/b",
+        "rm -rf /etc/c",
+    ]
 
 
 def test_files_of_the_first_run_are_not_read():
     """It also writes what each host has for itself."""
-    assert resources.read([("tree", {"entries": DOCUMENTED})], [])["entries"] == []
+    assert resources.read([("tree", {"entries": ENTRIES})], [])["entries"] == []
 
 
 def test_package_is_installed_once_whoever_names_it():
@@ -95,15 +89,18 @@ def test_release_that_is_asked_for_and_then_sent_is_one():
     assert resources.read(calls, [])["releases"] == [{"app": "shop", "revision": "1"}]
 
 
-def test_services_are_those_that_are_enabled():
+def test_services_are_those_that_the_roles_ask_about_or_enable():
     calls = [
+        ("survey", {"units": ["nginx.service", "nftables.service"], "paths": ["/etc"]}),
+        ("survey", {"users": ["www-data"]}),
         ("systemd_service", {"name": "nginx", "enabled": True}),
-        ("systemd_service", {"name": "nginx", "state": "reloaded", "enabled": None}),
+        ("systemd_service", {"name": "postgresql", "enabled": True}),
+        ("systemd_service", {"name": "systemd-journald.service", "state": "restarted", "enabled": None}),
     ]
-    assert resources.read(calls, [])["services"] == ["nginx"]
+    assert resources.read(calls, [])["services"] == ["nginx", "nftables", "postgresql"]
 
 
-@pytest.mark.parametrize("module", ["survey", "visit", "setup", "x509_certificate_pipe"])
+@pytest.mark.parametrize("module", ["visit", "setup", "x509_certificate_pipe"])
 def test_module_that_only_looks_gives_no_work(module):
     assert not any(resources.read([(module, {})], [(module, {})]).values())
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -143,7 +143,7 @@ class Host:
     def __init__(self, installed=(), archives=(), index=None, provided=(), task=None):
         self.installed, self.archives, self.provided = set(installed), set(archives), set(provided)
         self.index = self.archives if index is None else set(index)
-        self.calls, self.task, self.broken = [], task, None
+        self.calls, self.task, self.broken, self.printed = [], task, None, ""
 
     def __call__(self, module_args, task_vars, module_name="packages"):
         if module_name == "packages":
@@ -161,7 +161,7 @@ class Host:
             (("check " if check else "") + f"apt {' '.join(names)}".strip(), arguments["cache_valid_time"])
         )
         if self.broken:
-            return {"failed": True, "msg": self.broken, "stderr": "E: why"}
+            return {"failed": True, "msg": self.broken, "stderr": "E: why", "stdout": self.printed}
         if arguments["cache_valid_time"] == 0 and not check:
             self.index = self.archives
         if names:
@@ -177,7 +177,8 @@ class Host:
 
 def run(host, *names, check=False, known=None):
     task = SimpleNamespace(args={"name": list(names)}, action="packages", async_val=0, check_mode=check)
-    plugin = action.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
+    plugin = action.ActionModule(task, *5 * [MagicMock()])
+    plugin._templar.template = lambda value: value
     plugin._execute_module, host.task = host, task
     result = plugin.run(task_vars={"djangofleet_packages": known})
     assert task.check_mode is check
@@ -218,16 +219,26 @@ def test_a_host_whose_index_lacks_it_is_refreshed(check):
 @pytest.mark.parametrize("check", [True, False])
 def test_a_package_that_no_archive_has(check):
     host = Host(["a"], ["b"])
-    result = run(host, "a", "b", "nginxx", check=check)
-    assert result["failed"]
-    assert result["msg"] == "the archives that this host is configured with have no package 'nginxx'"
+    with pytest.raises(AnsibleActionFail, match=r"the archives that this host .* have no package 'nginxx'"):
+        run(host, "a", "b", "nginxx", check=check)
     assert host.installed == {"a"}
 
 
 def test_a_version_that_no_archive_has():
     host = Host()
     host.broken = "no available installation candidate for nginx=9*"
-    assert run(host, "nginx=9*")["msg"].endswith("have no package 'nginx=9*'")
+    with pytest.raises(AnsibleActionFail, match=r"have no package 'nginx=9\*'"):
+        run(host, "nginx=9*")
+
+
+def test_a_virtual_package_that_several_provide():
+    host = Host()
+    host.broken, host.printed = (
+        "failed: E: Package 'awk' has no installation candidate",
+        "Package awk is a virtual package",
+    )
+    with pytest.raises(AnsibleActionFail, match="'awk' is a virtual package that several packages provide; name one"):
+        run(host, "awk")
 
 
 @pytest.mark.parametrize("check", [True, False])

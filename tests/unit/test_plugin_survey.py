@@ -211,7 +211,8 @@ def ask(known=None, host=None, **arguments):
     """What a task returns, and what it asked the host."""
     host = host or Host()
     task = SimpleNamespace(args=arguments, action="survey", async_val=0, check_mode=False)
-    plugin = action.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
+    plugin = action.ActionModule(task, *5 * [MagicMock()])
+    plugin._templar.template = lambda value: value
     plugin._execute_module = host
     result = plugin.run(task_vars={} if known is None else {"djangofleet_survey": known})
     return result, host.asked

@@ -16,7 +16,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.testing import patch_module_args
 
 ROOT = Path(__file__).resolve().parents[2]
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -35,7 +37,7 @@ action = load("action")
 
 
 def file(path, content="", mode="0644", **more):
-    content = base64.b64encode(content.encode() if isinstance(content, str) else content).decode()
+    content = content.encode() if isinstance(content, str) else content
     return {"path": str(path), "kind": "file", "content": content, "mode": mode, "owner": ME, "group": MINE, **more}
 
 
@@ -343,6 +345,220 @@ def test_purged_content_is_not_shown(tmp_path):
     assert "s3cret" not in json.dumps(diff)
 
 
+# The module as Ansible calls it
+
+
+@pytest.fixture
+def execute(tmp_path, monkeypatch, capsys):
+    """`execute(entry, ..., check=False, **options)`: what the module answers; its stamps lie below tmp_path."""
+    monkeypatch.setattr(tree, "STAMPS", str(tmp_path / "applied"))
+    monkeypatch.setattr(tree.AnsibleModule, "log", lambda *_words, **_options: None)
+
+    def run(*entries, check=False, **options):
+        owned = [{"owner": ME, "group": MINE, **entry} for entry in entries]
+        arguments = {"entries": owned, "_ansible_check_mode": check, "_ansible_diff": True, **options}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            tree.main()
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def text(path, content, **more):
+    """A file as the controller hands it on. Plain text would be masked wherever it appears in the answer."""
+    content = base64.b64encode(content if isinstance(content, bytes) else content.encode()).decode()
+    return {"path": str(path), "content": content, "encoding": "base64", **more}
+
+
+def test_documented_options_are_the_accepted_ones(monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def module(argument_spec, **_more):
+        raise Asked(argument_spec)
+
+    def same(documented, accepted):
+        assert set(documented) == set(accepted)
+        for name, option in documented.items():
+            for key in ("type", "elements", "choices", "default", "required"):
+                assert option.get(key) == accepted[name].get(key), (name, key)
+            same(option.get("suboptions", {}), accepted[name].get("options", {}))
+
+    monkeypatch.setattr(tree, "AnsibleModule", module)
+    with pytest.raises(Asked) as caught:
+        tree.main()
+    same(yaml.safe_load(tree.DOCUMENTATION)["options"], caught.value.args[0])
+
+
+def test_each_kind_of_entry(tmp_path, execute):
+    (tmp_path / "old").write_text("old")
+    entries = [
+        {"path": str(tmp_path / "a"), "content": "ünï\n"},
+        text(tmp_path / "b", b"\xff\x00", mode="0600"),
+        {"path": str(tmp_path / "c"), "directory": True, "mode": "0700"},
+        {"path": str(tmp_path / "d"), "link": "/x"},
+        {"path": str(tmp_path / "old"), "absent": True},
+    ]
+    result = execute(*entries)
+    assert result["changed_paths"] == [entry["path"] for entry in entries]
+    assert "stamp" not in result
+    assert ((tmp_path / "a").read_text(), (tmp_path / "b").read_bytes()) == ("ünï\n", b"\xff\x00")
+    assert [mode(tmp_path / name) for name in "abc"] == [0o644, 0o600, 0o700]
+    assert (os.readlink(tmp_path / "d"), (tmp_path / "old").exists()) == ("/x", False)
+    assert not (tmp_path / "applied").exists()
+    again = execute(*entries)
+    assert (again["changed"], again["changed_paths"], again["diff"]) == (False, [], [])
+
+
+def test_what_only_the_controller_can_make_is_refused(tmp_path, execute):
+    result = execute({"path": str(tmp_path / "a"), "template": "a.j2"})
+    assert result["failed"]
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_content_is_in_no_log(tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr(tree.AnsibleModule, "log", lambda _self, message, **_more: logged.append(message))
+    entries = [text(tmp_path / f"{name}@.env", "s3cret@elsewhere: the one", owner=ME, group=MINE) for name in "ab"]
+    secret = entries[0]["content"]
+    with patch_module_args({"entries": entries}), pytest.raises(SystemExit):
+        tree.main()
+    assert len(logged) == 1
+    assert "entries=" in logged[0]
+    assert secret[:12] not in logged[0]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_all_stages_are_tested_before_anything_is_put_in_place(tmp_path, execute, check):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "conf").write_text("old")
+    before = snapshot(tmp_path)
+    stages = [
+        {"path": f"{tmp_path}/one/", "validate": "grep -q new {stage}/conf"},
+        {"path": f"{tmp_path}/two", "validate": "grep good {stage}/conf /dev/null"},
+    ]
+    entries = [text(tmp_path / "one/conf", "new"), text(tmp_path / "two/conf", "bad")]
+    result = execute(*entries, stages=stages, stamp="web", check=check)
+    assert result["failed"]
+    assert f"{tmp_path}/two: the new content was refused" in result["msg"]
+    assert snapshot(tmp_path) == before
+    result = execute(entries[0], text(tmp_path / "two/conf", "good"), stages=stages, check=check)
+    assert result["changed_paths"] == [f"{tmp_path}/one/conf", f"{tmp_path}/two/conf"]
+    assert (snapshot(tmp_path) == before) is check
+
+
+# What has been loaded
+
+
+@pytest.fixture
+def load_all(execute):
+    """What a handler does in the end: the stamp of a result is written."""
+
+    def run(result):
+        return execute(text(result["stamp"]["path"], result["stamp"]["content"]))
+
+    return run
+
+
+def test_a_change_is_reported_until_it_is_loaded(tmp_path, execute, load_all):
+    path = str(tmp_path / "a")
+    for content in ("one", "two"):
+        first = execute(text(path, content), stamp="web")
+        broken_off = execute(text(path, content), stamp="web")
+        assert first["changed_paths"] == broken_off["changed_paths"] == [path]
+        assert broken_off["changed"]
+        assert broken_off["diff"] == [{"prepared": f"{path}: changed earlier, and not loaded yet\n"}]
+        assert load_all(broken_off)["changed_paths"] == [f"{tmp_path}/applied/web.json"]
+        assert execute(text(path, content), stamp="web")["changed"] is False
+
+
+def test_only_what_is_not_loaded_is_reported(tmp_path, execute, load_all):
+    entries = [text(tmp_path / name, "x") for name in "abc"]
+    load_all(execute(*entries, stamp="web"))
+    entries[1] = text(tmp_path / "b", "y")
+    execute(*entries, stamp="web")
+    (tmp_path / "c").unlink()
+    result = execute(*entries, stamp="web")
+    assert result["changed_paths"] == [f"{tmp_path}/c", f"{tmp_path}/b"]
+
+
+@pytest.mark.parametrize("way", ["absent", "purge", "by hand"])
+def test_a_file_that_was_removed_counts_until_that_is_loaded(tmp_path, execute, load_all, way):
+    (tmp_path / "sites").mkdir()
+    kept, gone = tmp_path / "sites/kept.conf", tmp_path / "sites/gone.conf"
+    load_all(execute(text(kept, "x"), text(gone, "x"), stamp="web"))
+    more = [{"path": str(gone), "absent": True}] if way == "absent" else []
+    options = {"purge": [{"path": f"{tmp_path}/sites", "patterns": ["*.conf"]}]} if way == "purge" else {}
+    if way == "by hand":
+        gone.unlink()
+    for _times in range(2):
+        result = execute(text(kept, "x"), *more, stamp="web", **options)
+        assert result["changed_paths"] == [str(gone)]
+    load_all(result)
+    assert execute(text(kept, "x"), *more, stamp="web", **options)["changed"] is False
+
+
+def test_a_file_that_is_left_to_itself_is_no_change(tmp_path, execute, load_all):
+    load_all(execute(text(tmp_path / "a", "x"), text(tmp_path / "b", "x"), stamp="web"))
+    assert execute(text(tmp_path / "a", "x"), stamp="web")["changed"] is False
+
+
+@pytest.mark.parametrize("change", [{"mode": "0600"}, text("", "y")])
+def test_whatever_was_changed_counts(tmp_path, execute, load_all, change):
+    load_all(execute(text(tmp_path / "a", "x"), stamp="web"))
+    for _times in range(2):
+        assert execute({**text("", "x"), **change, "path": str(tmp_path / "a")}, stamp="web")["changed"]
+
+
+def test_check_mode_tells_what_is_not_loaded_and_writes_nothing(tmp_path, execute):
+    path = str(tmp_path / "a")
+    assert execute(text(path, "x"), stamp="web", check=True)["changed_paths"] == [path]
+    assert list(tmp_path.iterdir()) == []
+    execute(text(path, "x"), stamp="web")
+    before = snapshot(tmp_path)
+    result = execute(text(path, "x"), stamp="web", check=True)
+    assert result["changed_paths"] == [path]
+    assert execute(text(result["stamp"]["path"], result["stamp"]["content"]), check=True)["changed"]
+    assert snapshot(tmp_path) == before
+
+
+def test_calls_with_stamps_of_their_own_do_not_meet(tmp_path, execute, load_all):
+    path = str(tmp_path / "a")
+    load_all(execute(text(path, "x"), stamp="one"))
+    assert execute(text(path, "x"), stamp="two")["changed_paths"] == [path]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"x": 1}'])
+def test_a_damaged_stamp_knows_nothing(tmp_path, execute, load_all, damage):
+    path = str(tmp_path / "a")
+    load_all(execute(text(path, "x"), stamp="web"))
+    (tmp_path / "applied/web.json").write_text(damage)
+    assert path in execute(text(path, "x"), stamp="web")["changed_paths"]
+
+
+def test_a_stamp_tells_nothing_of_a_secret(tmp_path, execute, load_all):
+    secret = text(tmp_path / "env", "1234", mode="0600", sensitive=True)
+    result = execute(secret, stamp="web")
+    load_all(result)
+    assert mode(tmp_path / "applied/key") == 0o600
+    assert (mode(tmp_path / "applied"), mode(tmp_path / "applied/web.json")) == (0o755, 0o644)
+    (tmp_path / "applied/key").unlink()
+    other = execute(secret, stamp="web")
+    assert other["stamp"]["content"] != result["stamp"]["content"], "who knows the digest could try all short secrets"
+    assert other["changed"]
+
+
+@pytest.mark.parametrize("name", ["../web", "a/b", "", ".hidden", "a b", "web\n"])
+def test_a_stamp_is_a_name(tmp_path, execute, name):
+    result = execute(text(tmp_path / "a", "x"), stamp=name)
+    if name:
+        assert "stamp: " in result["msg"]
+        assert list(tmp_path.iterdir()) == []
+    else:
+        assert "stamp" not in result
+
+
 # The controller's half
 
 
@@ -381,6 +597,8 @@ def test_an_entry_of_its_own_keeps_its_braces():
         ({"path": "/a"}, "takes exactly one of"),
         ({"path": "/a", "content": "", "directory": True}, "takes exactly one of"),
         ({"path": "/a", "absent": False}, "takes exactly one of"),
+        ({"path": "/a", "content": "", "encoding": "utf-16"}, "encoding is text or base64, not 'utf-16'"),
+        ({"path": "/a", "content": "x", "encoding": "base64"}, "the content is no base64"),
         ({"path": "/a", "content": "", "mode": 644}, "octal number as a string"),
         ({"path": "/a", "content": "", "mode": "u=rw"}, "octal number as a string"),
         ({"path": "/a", "content": "", "mode": "0689"}, "octal number as a string"),
@@ -395,11 +613,12 @@ def test_entries_that_make_no_sense(entry, message):
 @pytest.mark.parametrize(
     ("entry", "wanted"),
     [
-        ({"content": ""}, {"kind": "file", "content": "", "mode": "0644", "owner": "root", "group": "root"}),
+        ({"content": ""}, {"content": "", "encoding": "base64", "mode": "0644", "owner": "root", "group": "root"}),
+        ({"content": "/wA=", "encoding": "base64"}, {"content": "/wA=", "encoding": "base64"}),
         ({"content": "ünï\n", "sensitive": True}, {"content": base64.b64encode("ünï\n".encode()).decode()}),
-        ({"directory": True, "owner": "me"}, {"kind": "directory", "mode": "0755", "owner": "me", "group": "root"}),
-        ({"link": "/x"}, {"kind": "link", "target": "/x"}),
-        ({"absent": True, "sensitive": False}, {"kind": "absent", "sensitive": False}),
+        ({"directory": True, "owner": "me"}, {"directory": True, "mode": "0755", "owner": "me", "group": "root"}),
+        ({"link": "/x"}, {"link": "/x"}),
+        ({"absent": True, "sensitive": False}, {"absent": True, "sensitive": False}),
     ],
 )
 def test_entries_become_plain(entry, wanted):
@@ -413,6 +632,7 @@ TASKS = """---
   djangofleet.stack.tree: &files
     entries: "{{ sample_entries }}"
     purge: [{path: "{{ sample_root }}/sites", patterns: ["*.conf"]}]
+    vars: {extra: less}
   check_mode: true
   diff: true
 - name: Write
@@ -422,11 +642,23 @@ TASKS = """---
   djangofleet.stack.tree: *files
 - name: Twice
   djangofleet.stack.tree: {entries: "{{ [sample_twice, sample_twice] }}"}
+  ignore_errors: true
+- name: Evaluate once
+  djangofleet.stack.tree:
+    entries:
+      - path: "{{ sample_root }}/count/{n}"
+        template: etc/count.j2
+        for_each: [{n: 1}, {n: 2}]
+        owner: "{{ sample_me }}"
+        group: "{{ sample_mine }}"
+    vars:
+      shared: "{{ lookup('ansible.builtin.pipe', 'echo >> ' ~ sample_root ~ '/n; wc -l < ' ~ sample_root ~ '/n') }}"
 """
 ROLE = {
     "templates/etc/app.conf.j2": "{{ ansible_managed }} {{ sample_text }} {{ extra }}\n"
     "{{ 'a\\\\b' }}\n{% if 1 %}\nyes\n{% endif %}\n",
-    "templates/etc/site.j2": "{{ site.name }}: {{ site.path }}\n{% include 'part.j2' %}\n",
+    "templates/etc/site.j2": "{{ site.name }}: {{ site.path }} {{ extra }}\n{% include 'part.j2' %}\n",
+    "templates/etc/count.j2": "{{ shared }} {{ shared }} {{ shared }}",
     "templates/etc/part.j2": "part of {{ site.name }}\n",
     "files/library/a.py": "{{ not a template }}\n",
     "files/library/run": "#!/bin/sh\n",
@@ -454,6 +686,8 @@ def play(tmp_path_factory):
     variables = {
         "ansible_python_interpreter": sys.executable,
         "sample_root": str(target),
+        "sample_me": ME,
+        "sample_mine": MINE,
         "sample_text": {"__ansible_unsafe": 'hostile "{{ x }}" \\n ünï'},
         "sample_twice": {"path": f"{target}/twice", "content": "x"},
         "sample_entries": [
@@ -496,11 +730,17 @@ def test_a_role_writes_its_files_once(play):
 def test_templates_and_copies_are_found_and_rendered_as_ever(play):
     target, _tasks, _said = play
     assert (target / "app.conf").read_text() == 'Ansible managed hostile "{{ x }}" \\n ünï more\na\\b\nyes\n'
-    assert (target / "sites/shop.conf").read_text() == "shop: /a b/\npart of shop\n"
-    assert (target / "sites/blog.conf").read_text() == "blog: /c/\npart of blog\n"
+    assert (target / "sites/shop.conf").read_text() == "shop: /a b/ less\npart of shop\n"
+    assert (target / "sites/blog.conf").read_text() == "blog: /c/ less\npart of blog\n"
     assert (target / "lib/a.py").read_text() == "{{ not a template }}\n"
     assert (mode(target / "lib/run"), mode(target / "lib/a.py"), mode(target / "secret")) == (0o755, 0o644, 0o600)
     assert not (target / "lib/__pycache__").exists()
+
+
+def test_the_variables_of_a_call_are_evaluated_once(play):
+    target, tasks, said = play
+    assert tasks["Evaluate once"].get("changed"), said
+    assert [(target / "count" / name).read_text() for name in "12"] == ["1 1 1", "1 1 1"]
 
 
 def test_nothing_of_a_secret_is_printed(play):
