@@ -21,7 +21,7 @@ from ansible.vars.manager import VariableManager
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
 
-from lib import ansible, frame, report, resources  # noqa: E402
+from lib import ansible, frame, hosts, report, resources  # noqa: E402
 from lib.hosts import BenchError  # noqa: E402
 from lib.timing import Clock, Timed  # noqa: E402
 
@@ -280,3 +280,12 @@ def test_table_of_hosts_has_a_row_for_each_number():
         ["4", "hosts", "81", "64", "30.0", "s", "28.0", "s"],
     ]
     assert {len(head), *map(len, rows)} == {len(head)}
+
+
+@pytest.mark.parametrize(
+    ("warm", "there", "wanted"),
+    [(False, True, "djangofleet/host:12"), (True, True, "djangofleet/warm:12"), (True, False, "djangofleet/host:12")],
+)
+def test_warm_image_is_taken_if_it_is_there(monkeypatch, warm, there, wanted):
+    monkeypatch.setattr(hosts, "docker", lambda *_words: SimpleNamespace(returncode=0 if there else 1))
+    assert hosts.image("12", warm=warm) == wanted
