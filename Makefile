@@ -29,6 +29,14 @@ lint: venv ## Check style, documentation and good practice
 unit: venv ## Tests that need no container
 	@scripts/unit
 
+.PHONY: sanity
+sanity: venv ## All tests of ansible-test sanity, on the collection as it is built
+	@scripts/sanity
+
+.PHONY: versions
+versions: venv ## Syntax, unit tests and a run of site.yml with each ansible-core that is supported
+	@scripts/versions
+
 .PHONY: scenario
 scenario: venv ## A Molecule scenario (NAME=default; DO=converge, verify, login, destroy for a part of it)
 	@scripts/scenario $(NAME) $(DO)

@@ -69,21 +69,24 @@ class ActionModule(ActionBase):
             "allow_destructive",
             "allow_schema_ahead",
             "rollout",
+            "actor",
         )
     )
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
         arguments = {key: value for key, value in self._task.args.items() if key != "source" and value is not None}
-        arguments["actor"] = f"{getpass.getuser()} by ansible"
+        arguments.setdefault("actor", f"{getpass.getuser()} by ansible")
         source = self._task.args.get("source") or {}
         if arguments.get("state") != "built":
             return self._ask(arguments, task_vars)
-        kinds = [key for key in ("tree", "path", "package") if source.get(key)]
+        kinds = [key for key in ("tree", "archive", "path", "package") if source.get(key)]
         if len(kinds) != 1:
-            raise AnsibleActionFail(f"source: takes exactly one of tree, path, package; found {kinds or 'none'}")
-        if source.get("tree"):
-            return self._ask({**arguments, "tree": source["tree"]}, task_vars)
+            raise AnsibleActionFail(
+                f"source: takes exactly one of tree, archive, path, package; found {kinds or 'none'}"
+            )
+        if kinds[0] in ("tree", "archive"):
+            return self._ask({**arguments, "source": {kinds[0]: source[kinds[0]]}}, task_vars)
         if source.get("path"):
             return self._from_directory(arguments, source, task_vars)
         return self._from_package(arguments, source["package"], task_vars)
@@ -109,7 +112,7 @@ class ActionModule(ActionBase):
     def _from_package(self, arguments: dict, package: str, task_vars: dict) -> dict:
         path = os.path.expanduser(package)
         if not path.endswith(".whl"):
-            return self._ask({"revision": package, **arguments, "package": package}, task_vars)
+            return self._ask({"revision": package, **arguments, "source": {"package": package}}, task_vars)
         if not os.path.isfile(path):
             raise AnsibleActionFail(
                 f"django_app.source.package of app '{arguments['app']}': '{package}' is no file on the controller; "
@@ -126,7 +129,7 @@ class ActionModule(ActionBase):
         try:
             remote = self._connection._shell.join_path(directory, os.path.basename(path))
             self._transfer_file(path, remote)
-            return self._ask({**arguments, key: remote}, task_vars)
+            return self._ask({**arguments, "source": {key: remote}}, task_vars)
         finally:
             self._remove_tmp_path(directory)
 

@@ -33,6 +33,9 @@ options:
       tree:
         description: A directory on the host, such as a checkout. Wants O(revision).
         type: str
+      archive:
+        description: A packed directory on the host, as C(.tar.gz). Wants O(revision). O(source.path) is sent as one.
+        type: str
       path:
         description: A directory on the controller.
         type: str
@@ -66,10 +69,17 @@ options:
         a host the later one fails, and the earlier one waits until the host is free.
     type: str
     default: ""
+  actor:
+    description: Who asks, for the record that the host keeps. The user who runs Ansible if not given.
+    type: str
 attributes:
-  check_mode: {support: full}
-  diff_mode: {support: none}
-author: djangofleet
+  check_mode:
+    description: Says what a run would do and changes nothing.
+    support: full
+  diff_mode:
+    description: Shows the difference that a run makes.
+    support: none
+author: djangofleet developers (@djangofleet)
 """
 
 EXAMPLES = r"""
@@ -114,7 +124,8 @@ def words(params: dict, check: bool) -> list[str]:
     """The command line of djangoctl for these parameters."""
     verb = "plan" if check and params["state"] == "migrated" else VERBS[params["state"]]
     result = [params["app"], verb, "--json"]
-    sources = [f"--{key}={params[key]}" for key in ("tree", "archive", "package") if params[key]]
+    source = params["source"] or {}
+    sources = [f"--{key}={source[key]}" for key in ("tree", "archive", "package") if source.get(key)]
     if params["state"] == "built":
         # One word each: a value that begins with a hyphen would be taken for an option.
         result += [f"--revision={params['revision']}", f"--version={params['version'] or ''}", *sources]
@@ -149,16 +160,23 @@ def main() -> None:
         argument_spec={
             "app": {"type": "str", "required": True},
             "state": {"type": "str", "required": True, "choices": list(VERBS)},
+            "source": {
+                "type": "dict",
+                "options": {
+                    "tree": {"type": "str"},
+                    "archive": {"type": "str"},
+                    "path": {"type": "str"},
+                    "exclude": {"type": "list", "elements": "str"},
+                    "package": {"type": "str"},
+                },
+            },
             "revision": {"type": "str"},
             "version": {"type": "str"},
-            "tree": {"type": "str"},
-            "archive": {"type": "str"},
-            "package": {"type": "str"},
             "release": {"type": "str"},
             "allow_destructive": {"type": "bool", "default": False},
             "allow_schema_ahead": {"type": "bool", "default": False},
             "rollout": {"type": "str", "default": ""},
-            "actor": {"type": "str", "default": ""},
+            "actor": {"type": "str"},
         },
         required_if=[
             ("state", "built", ["revision"]),
@@ -181,7 +199,7 @@ def main() -> None:
         )
     if not os.path.exists(PROGRAM):
         module.fail_json(msg="there is no djangoctl on this host: run the role django first")
-    os.environ.update({"DJANGOCTL_ACTOR": params["actor"], "DJANGOCTL_ROLLOUT": params["rollout"]})
+    os.environ.update({"DJANGOCTL_ACTOR": params["actor"] or "", "DJANGOCTL_ROLLOUT": params["rollout"]})
     code, out, err = module.run_command([PROGRAM, *words(params, module.check_mode)])
     try:
         result = json.loads(out)

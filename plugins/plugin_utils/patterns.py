@@ -39,6 +39,9 @@ PATTERNS: dict[str, str] = {
     "size": r"\d+[KMGT]?",
     "time_of_day": r"(?:[01]\d|2[0-3]):[0-5]\d",
     "time_span": r"(?:\d+ ?(?:s|sec|min|h|hr|d|day|days|w|week|weeks|month|months|y|year|years)?)(?: \d+ ?[a-z]+)*",
+    # HTTP
+    "header": r"[A-Za-z0-9-]+",
+    "url_directory": r"/(?:[A-Za-z0-9._~-]+/)+",
 }
 COMPILED = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 COMPILED_DOMAIN = re.compile(DOMAIN)
@@ -89,7 +92,7 @@ def is_listen(value: Any) -> bool:
     text = str(value)
     if text.startswith("/"):
         return re.fullmatch(r"/[^\s%]+", text) is not None and len(text.encode()) <= 107
-    address, _, port = text.rpartition(":")
+    address, _colon, port = text.rpartition(":")
     if address.startswith("["):
         return address.endswith("]") and is_address(address[1:-1]) and ":" in address and is_port(port)
     return is_address(address) and ":" not in address and is_port(port)
@@ -100,7 +103,7 @@ def is_server(value: Any) -> bool:
     text = str(value)
     if text.startswith("unix:"):
         return re.fullmatch(r"unix:/[^\s;{}$\"'\\:]+", text) is not None
-    host, _, port = text.rpartition(":")
+    host, _colon, port = text.rpartition(":")
     if host.startswith("["):
         return host.endswith("]") and is_address(host[1:-1]) and is_port(port)
     return re.fullmatch(r"[A-Za-z0-9.-]+", host) is not None and is_port(port)

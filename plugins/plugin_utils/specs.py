@@ -47,6 +47,19 @@ def resolve(options: Mapping[str, dict], values: Mapping[str, Any], path: str = 
     :param path: where the values stand, as messages name it; empty for top-level variables.
     :returns: the coerced values with defaults, without what was not given and has none; the problems, one line each.
     """
+    return _resolve(options, plain(values), path)
+
+
+def plain(value: Any) -> Any:
+    """A copy without Ansible's lazy containers, which the validator would copy many times over."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def _resolve(options: Mapping[str, dict], values: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[str]]:
     found, problems = {}, []
     for name in values:
         if name not in options:
@@ -93,9 +106,9 @@ def _value(option: Mapping[str, Any], given: Any, where: str) -> tuple[Any, list
     if "options" not in option:
         return value, []
     if kind == "list":
-        pairs = [resolve(option["options"], item, label) for label, item in labelled(where, value)]
-        return [below for below, _ in pairs], [line for _, lines in pairs for line in lines]
-    return resolve(option["options"], value, where)
+        pairs = [_resolve(option["options"], item, label) for label, item in labelled(where, value)]
+        return [below for below, _lines in pairs], [line for _below, lines in pairs for line in lines]
+    return _resolve(option["options"], value, where)
 
 
 def _fits(option: Mapping[str, Any], given: Any) -> bool:

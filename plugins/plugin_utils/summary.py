@@ -7,13 +7,13 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cryptography import x509
-
 WIDTH = 13  # of the first column
 
 
 def certificate_end(pem: str) -> datetime.datetime | None:
     """When a certificate ends, in UTC; None for what is no certificate."""
+    from cryptography import x509  # here, so that the documentation is shown without it
+
     try:
         return x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
     except ValueError:
@@ -113,15 +113,15 @@ def _answers(visits: Sequence[tuple[str, Mapping]], check: bool) -> str:
     failed = [f"{visit['domain']} on {host}: {visit['verdict']}" for host, visit in visits if not visit["ok"]]
     if failed:
         return ("not yet: " if check else "NO: ") + "; ".join(failed)
-    domains = list(dict.fromkeys(visit["domain"] for _, visit in visits))
-    on = list(dict.fromkeys(host for host, _ in visits))
-    slowest = max(visit["seconds"] for _, visit in visits)
-    verdicts = ", ".join(dict.fromkeys(visit["verdict"] for _, visit in visits))
+    domains = list(dict.fromkeys(visit["domain"] for _host, visit in visits))
+    on = list(dict.fromkeys(host for host, _visit in visits))
+    slowest = max(visit["seconds"] for _host, visit in visits)
+    verdicts = ", ".join(dict.fromkeys(visit["verdict"] for _host, visit in visits))
     return f"yes: {', '.join(domains)} on {', '.join(on)} ({verdicts}), in {slowest:.2f} s at most"
 
 
 def _certificate(visits: Sequence[tuple[str, Mapping]], now: datetime.datetime) -> str:
-    ends = [end for _, visit in visits if (end := certificate_end(visit["certificate"]))]
+    ends = [end for _host, visit in visits if (end := certificate_end(visit["certificate"]))]
     if not ends:
         return ""
     return f"until {min(ends):%Y-%m-%d}, in {(min(ends) - now).days} days"
@@ -130,7 +130,7 @@ def _certificate(visits: Sequence[tuple[str, Mapping]], now: datetime.datetime) 
 def _next(app: Mapping, builds: Mapping[str, Mapping], visits: Sequence[tuple[str, Mapping]], check: bool) -> str:
     if check:
         return "the same without --check"
-    if any(not visit["ok"] for _, visit in visits):
+    if any(not visit["ok"] for _host, visit in visits):
         return f"on the host: djangoctl {app['name']} check, djangoctl {app['name']} logs"
     if any(is_moved(build) and build.get("before") not in (None, build["release"]) for build in builds.values()):
         return f"back again: ansible-playbook playbooks/rollback.yml -e app={app['name']}"

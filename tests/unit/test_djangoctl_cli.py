@@ -1,15 +1,21 @@
-"""djangoctl as it is called: exit codes, JSON, and what a person reads."""
+"""The command line of djangoctl: exit codes, JSON and text."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import os
+import re
+import shutil
 import subprocess
+import tempfile
 from collections import namedtuple
+from contextlib import contextmanager
 from pathlib import Path
 
+import djangoctl.app
 import pytest
+import yaml
 from djangoctl import build as builds
 from djangoctl import cli, errors, launch, lock, swap
 from djangoctl import release as releases
@@ -39,7 +45,7 @@ def system(app, monkeypatch):
 
 @pytest.fixture
 def ctl(capsys, system):
-    """`ctl("shop", "status")`: the exit code and what was printed; parsed where --json was asked for."""
+    """`ctl("shop", "status")`: exit code, stdout and stderr; with --json, stdout is parsed."""
 
     def run(*words):
         try:
@@ -77,7 +83,7 @@ KINDS = sorted(
 def test_each_failure_has_its_code_and_is_audited(ctl, app, make_release, monkeypatch, kind):
     code = kind.code
     make_release(app, "v1-1")
-    fail_with(monkeypatch, kind("it 'broke'", state="as before", hint="mend it", log="line 1\nline 2"))
+    fail_with(monkeypatch, kind("it 'broke'", state="as before", hint="fix it", log="line 1\nline 2"))
     assert ctl("shop", "activate", "v1-1", "--json") == (
         code,
         {
@@ -85,14 +91,14 @@ def test_each_failure_has_its_code_and_is_audited(ctl, app, make_release, monkey
             "code": code,
             "message": "it 'broke'",
             "state": "as before",
-            "hint": "mend it",
+            "hint": "fix it",
             "log": "line 1\nline 2",
         },
         "",
     )
     found, out, err = ctl("shop", "activate", "v1-1")
     assert (found, out) == (code, "")
-    assert err == "djangoctl: it 'broke'\n\nline 1\nline 2\n\nas before\nmend it\n"
+    assert err == "djangoctl: it 'broke'\n\nline 1\nline 2\n\nas before\nfix it\n"
     noted = [(line["action"], line["ok"], line["error"]) for line in audited()]
     assert noted == 2 * [("activate", False, "it 'broke'")]
 
@@ -126,24 +132,24 @@ def fail_restart(system, monkeypatch):
 
 ACTIVATE = ("activate", "new")
 BUILD = ("build", "--revision", "abc", "--tree", "/nowhere")
-# Each class of failure: what brings it about, its code, and what the documentation of the codes says of it.
+# Each class of failure: what causes it, the command, its code, and its words in the help text.
 FAILURES = {
     "CtlError": (fail_unexpectedly, ACTIVATE, 1, "unexpected failure"),
     "ConfigError": (lambda *_words: None, ("activate", "v9-9"), 2, "bad usage or input"),
     "LockedError": (fail_locked, ACTIVATE, 3, "locked by somebody else"),
     "BuildError": (fail_build, BUILD, 4, "the build failed"),
     "MigrationError": (fail_commands, ("migrate", "new"), 5, "a migration failed or was refused"),
-    "GateError": (fail_gate, ACTIVATE, 6, "the gate said no"),
+    "GateError": (fail_gate, ACTIVATE, 6, "the gate refused the release"),
     "UnhealthyError": (fail_commands, ("check",), 6, "or the app is not healthy"),
-    "ActivationError": (fail_restart, ACTIVATE, 7, "what served before was put back if it could be"),
+    "ActivationError": (fail_restart, ACTIVATE, 7, "the previous release was put back if possible"),
     "HookError": (fail_commands, ACTIVATE, 8, "a hook failed"),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_documented_codes_are_true(ctl, make_app, make_release, system, monkeypatch, kind):
+def test_every_failure_has_its_documented_exit_code(ctl, make_app, make_release, system, monkeypatch, kind):
     provoke, words, code, text = FAILURES[kind.__name__]
-    documented, _, rest = " ".join(cli.__doc__.split()).partition("Exit codes: ")[2].partition(". ")
+    documented = ctl("--help")[1].partition("exit codes:\n")[2]
     app = make_app(hooks={"before_activate": ["x"] if kind is errors.HookError else [], "after_activate": []})
     make_release(app, "old")
     make_release(app, "new", application="x:y", migrations=["a.0001"])
@@ -153,10 +159,9 @@ def test_the_documented_codes_are_true(ctl, make_app, make_release, system, monk
     provoke(system, monkeypatch)
     found, answer, _err = ctl("shop", *words, "--json")
     assert (found, answer["code"], kind.code) == (code, code, code)
-    (entry,) = [entry for entry in documented.split(" · ") if entry.startswith(f"{code} ")]
-    assert text in entry
-    assert "After 2 to 6 no other release is live than before." in rest
-    assert "After 7 and 8 the message says what serves." in rest
+    (line,) = [line for line in documented.splitlines() if line.startswith(f"  {code}  ")]
+    assert text in line
+    assert "After 2 to 6 the same release is live as before. After 7 and 8 the message says which one is." in documented
     assert (releases.live_id(app), (app.root / "live.json").read_text()) == ("old", serves)
     if 2 <= code <= 6:
         assert not [call for call in system.asked if call.startswith(("stop", "restart")) and SERVICE in call]
@@ -174,7 +179,7 @@ def test_the_documented_codes_are_true(ctl, make_app, make_release, system, monk
         (("shop", "exec", "current", "serve"), "shop has no release 'current'"),
     ],
 )
-def test_input_that_makes_no_sense(ctl, words, message):
+def test_invalid_input(ctl, words, message):
     code, out, err = ctl(*words)
     assert (code, out) == (2, "")
     assert err.startswith(f"djangoctl: {message}")
@@ -187,7 +192,7 @@ def test_input_that_makes_no_sense(ctl, words, message):
     "words",
     [("shop",), ("shop", "restart"), ("shop", "build"), ("shop", "status", "x"), ("shop", "logs", "--lines", "x")],
 )
-def test_words_it_does_not_know(ctl, words):
+def test_unknown_arguments(ctl, words):
     code, out, err = ctl(*words)
     assert (code, out) == (2, "")
     assert "usage: djangoctl" in err
@@ -212,6 +217,66 @@ def test_a_configuration_that_may_not_be_read(ctl, app, monkeypatch):
     assert "run djangoctl as root" in err
 
 
+@pytest.mark.parametrize("words", [(), ("list",), ("shop", "status")])
+def test_an_ordinary_user_is_told_to_be_root(ctl, app, monkeypatch, words):
+    with tempfile.TemporaryDirectory() as root:  # tmp_path lies below a directory that only its owner may enter
+        os.chmod(root, 0o755)
+        shutil.copytree(app.config, Path(root, "shop"))
+        monkeypatch.setattr(djangoctl.app, "CONFIG_ROOT", Path(root))
+        assert ctl(*words)[0] == 0
+        os.chmod(Path(root, "shop"), 0o600)
+        with ordinary_user():
+            code, out, err = ctl(*words)
+    assert (code, out) == (2, "")
+    assert re.search(r"app\.json(: permission denied| cannot be read)\nrun djangoctl as root$", err.strip())
+
+
+@contextmanager
+def ordinary_user():
+    """Give up root for a while: root may read everything."""
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(me)
+
+
+# Help
+
+
+def test_the_help_is_written_for_an_operator(ctl):
+    code, text, err = ctl("--help")
+    assert (code, err) == (0, "")
+    assert len(text.splitlines()) < 70
+    assert max(map(len, text.splitlines())) <= 120
+    assert "Run it as root." in text
+
+
+def test_every_example_of_the_help_is_a_command(ctl):
+    examples = re.findall(r"^  djangoctl (shop .+?)  ", ctl("--help")[1], re.MULTILINE)
+    assert len(examples) > 6
+    for words in map(str.split, examples):
+        options = cli.parser().parse_args(words)
+        assert (options.app, options.command) == ("shop", words[1])
+
+
+@pytest.mark.parametrize("runbook", sorted((ROOT / "docs/runbooks").glob("*.md")), ids=lambda path: path.stem)
+def test_every_command_of_a_runbook_is_one(runbook):
+    inline_or_block = re.compile(r"`(djangoctl [^`]+)`|^# (djangoctl .+?)(?:  .*)?$", re.MULTILINE)
+    found = ["".join(match.groups("")) for match in inline_or_block.finditer(runbook.read_text())]
+    commands = [words.split() for line in found for words in line.replace("<id>", "v1-1").split(" && ")]
+    assert commands
+    for _program, *words in commands:
+        assert cli.parser().parse_args(words).app == "shop"
+
+
+def test_the_version_is_that_of_the_collection(ctl):
+    collection = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
+    assert ctl("--version") == (0, f"djangoctl {collection}\n", "")
+
+
 # Results
 
 
@@ -227,7 +292,7 @@ def test_apps_are_listed(ctl, app, make_app, make_release):
     assert [row[:2] for row in rows[1:]] == [["blog", "-"], ["shop", "v1-1"]]
 
 
-def test_the_list_has_a_name(ctl, app, make_app, make_release):
+def test_the_list_is_also_a_command(ctl, app, make_app, make_release):
     make_app("blog")
     assert ctl("list") == ctl()
     for words in (("list", "--json"), ("--json", "list")):
@@ -261,7 +326,7 @@ def test_the_shell_completes(words, offered):
         assert offered == set(result.stdout.split())
 
 
-def test_status_names_who_has_the_lock(ctl, app, monkeypatch):
+def test_status_names_the_holder_of_the_lock(ctl, app, monkeypatch):
     monkeypatch.setenv("DJANGOCTL_ACTOR", "ada")
     assert ctl("shop", "status", "--json")[1]["lock"] is None
     assert "lock" not in ctl("shop", "status")[1]
@@ -274,7 +339,7 @@ def test_status_names_who_has_the_lock(ctl, app, monkeypatch):
 
 def test_status(ctl, app, make_release):
     make_release(app, "v1-1", live=True)
-    assert ctl("shop", "status", "--json")[1]["swap_pending"] is True
+    assert ctl("shop", "status", "--json")[1]["restart_pending"] is True
     assert "release: v1-1\n" in ctl("shop", "status")[1]
     assert "service: no\n" in ctl("shop", "status")[1]
 
@@ -308,7 +373,7 @@ def test_activating_and_going_back(ctl, app, make_release, monkeypatch):
 
 
 @pytest.mark.parametrize("action", ["activate", "rollback"])
-def test_a_dry_run_tells_and_does_not_do(ctl, app, make_release, system, action):
+def test_a_dry_run_changes_nothing(ctl, app, make_release, system, action):
     make_release(app, "v1-1")
     answer = ctl("shop", action, "v1-1", "--dry-run", "--json")[1]
     assert answer == {"release": "v1-1", "before": None, "changed": True}
@@ -317,8 +382,8 @@ def test_a_dry_run_tells_and_does_not_do(ctl, app, make_release, system, action)
 
 
 @pytest.mark.parametrize("action", ["activate", "rollback"])
-def test_what_is_live_can_be_left_alone(ctl, app, make_release, system, action):
-    """A host of a rollout that stopped goes back to what it served; one that never left it is not restarted."""
+def test_a_live_release_can_be_left_alone(ctl, app, make_release, system, action):
+    """When a rollout stops, its hosts go back to the earlier release. A host that still runs it is not restarted."""
     for identity in ("v1-1", "v2-1"):
         make_release(app, identity)
         ctl("shop", "activate", identity)
@@ -339,7 +404,7 @@ def test_what_is_live_can_be_left_alone(ctl, app, make_release, system, action):
 
 @pytest.fixture
 def built(monkeypatch, make_release):
-    """Builds that succeed at once, and with what they were asked for."""
+    """Builds that succeed at once; returns the arguments of each."""
     seen = []
 
     def build(app, identity, source, system, **facts):
@@ -380,7 +445,7 @@ MIGRATIONS = ["entries.0001_initial", "entries.0002_more"]
     ("live", "new", "planned"),
     [
         (MIGRATIONS[:1], MIGRATIONS, True),
-        (None, MIGRATIONS, True),  # the first release of all
+        (None, MIGRATIONS, True),  # the first release
         (MIGRATIONS, MIGRATIONS, False),
         (MIGRATIONS, MIGRATIONS[:1], False),
         (None, [], False),
@@ -400,7 +465,7 @@ def test_a_build_shows_what_its_new_migrations_would_do(
     words = ("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--json")
     code, answer, _err = ctl(*words)
     assert (code, answer["changed"], answer["plan"]) == (0, True, STEPS if planned else [])
-    # A deploy waits for no plan that there is no need of.
+    # Without new migrations there is no plan to wait for.
     assert [release for release, _words, _options in system.managed] == ([answer["release"]] if planned else [])
     system.managed.clear()
     assert ctl(*words)[1]["plan"] == []
@@ -430,16 +495,18 @@ def test_of_failed_builds_the_last_one_is_kept(ctl, app, monkeypatch, make_relea
 
 
 @pytest.mark.parametrize("words", [("--dry-run", "--tree", "/srv/repo"), ()])
-def test_a_question_builds_nothing(ctl, built, words):
+def test_a_dry_run_and_a_build_without_a_source_build_nothing(ctl, built, words):
     answer = ctl("shop", "build", "--revision", "abc", "--version", "v1", *words, "--json")[1]
     assert (answer["changed"], answer["pending"], built, audited()) == (True, True, [], [])
     assert answer["release"].startswith("v1-")
 
 
 @pytest.mark.parametrize("left_behind", [False, True])
-def test_a_rehearsal_leaves_nothing(ctl, app, built, make_release, monkeypatch, left_behind):
+def test_a_rehearsal_shows_the_plan_and_leaves_no_release(ctl, app, built, make_release, monkeypatch, left_behind):
     if left_behind:
-        (app.releases / ".rehearsal/source").mkdir(parents=True)  # cut short; make_release would fall over it
+        (app.releases / ".rehearsal/source").mkdir(
+            parents=True
+        )  # of an interrupted rehearsal; make_release would fail on it
     seen = []
     monkeypatch.setattr(cli, "plan", lambda _app, trial, _system: seen.append(trial.path.exists()) or [{"x": 1}])
     words = ("shop", "build", "--revision", "abc", "--version", "v1", "--tree", "/srv/repo", "--rehearse", "--json")
@@ -451,7 +518,7 @@ def test_a_rehearsal_leaves_nothing(ctl, app, built, make_release, monkeypatch, 
     assert audited() == []
 
 
-def test_a_rehearsal_whose_plan_fails_leaves_nothing(ctl, app, built, monkeypatch):
+def test_a_rehearsal_whose_plan_fails_leaves_no_release(ctl, app, built, monkeypatch):
     def fail(*_words):
         raise errors.MigrationError("no answer")
 
@@ -464,12 +531,12 @@ REHEARSE = ("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--rehe
 
 
 @pytest.mark.parametrize("to_the_log", [True, False])
-def test_a_rehearsal_whose_build_fails_leaves_nothing_but_its_log_in_the_message(ctl, app, monkeypatch, to_the_log):
+def test_a_rehearsal_whose_build_fails_shows_its_log_and_leaves_no_release(ctl, app, monkeypatch, to_the_log):
     def build(app, identity, source, system, **facts):
         trial = app.releases / identity
         trial.mkdir()
         (trial / "build.log").write_text("".join(f"line {number}\n" for number in range(300)))
-        hint = f"all of the log is in {trial}/build.log" if to_the_log else "set project_dir"
+        hint = f"the whole log is in {trial}/build.log" if to_the_log else "set project_dir"
         raise errors.BuildError("it broke", hint=hint, log="line 299" if to_the_log else "")
 
     monkeypatch.setattr(cli, "build", build)
@@ -485,16 +552,16 @@ def test_a_rehearsal_whose_build_fails_leaves_nothing_but_its_log_in_the_message
     assert [path.name for path in app.releases.iterdir()] == [".packages"]
 
 
-def test_a_rehearsal_that_never_began(ctl, app, monkeypatch):
+def test_a_rehearsal_without_free_space(ctl, app, monkeypatch):
     fail_build(None, monkeypatch)
     code, answer, _err = ctl(*REHEARSE)
     assert (code, answer["code"]) == (4, 4)
     assert "has 0 MB free" in answer["message"]
 
 
-def test_a_rehearsal_is_no_release(ctl, app, make_release):
+def test_a_rehearsal_is_not_listed_and_cannot_go_live(ctl, app, make_release):
     make_release(app, "v1-1")
-    make_release(app, ".rehearsal")  # one that is under way, or was killed
+    make_release(app, ".rehearsal")  # one that is running, or was killed
     assert [entry["id"] for entry in ctl("shop", "releases", "--json")[1]["releases"]] == ["v1-1"]
     assert ctl("shop", "activate", ".rehearsal")[0] == 2
     ctl("shop", "activate", "v1-1")
@@ -548,7 +615,7 @@ def test_migrations_are_named(ctl, app, make_release, system):
     assert ctl("shop", "migrate", "v1-1", "--json")[1] == {"release": "v1-1", "changed": False, "plan": []}
 
 
-def test_what_destroys_wants_a_word(ctl, app, make_release, system):
+def test_destructive_migrations_need_a_flag(ctl, app, make_release, system):
     make_release(app, "v1-1", application="shop.wsgi:application")
     system.result = answered([STEPS[0] | {"destructive": ["Delete model Entry"]}])
     code, answer, _err = ctl("shop", "migrate", "v1-1", "--json")
@@ -570,17 +637,17 @@ def test_a_migration_that_fails(ctl, app, make_release, system):
     code, answer, _err = ctl("shop", "migrate", "new", "--json")
     assert code == 5
     assert "migrations of release new cannot be planned" in answer["message"]
-    assert answer["state"] == "release old serves on"
+    assert answer["state"] == "release old is still live"
     assert answer["log"].splitlines()[-1] == "no such host"
     assert len(answer["log"].splitlines()) == 25
     assert releases.live_id(app) == "old"
     assert audited()[0]["ok"] is False
 
 
-# Health, maintenance, room
+# Health, maintenance, pruning
 
 
-def test_a_check_asks_the_gate_and_the_units(ctl, app, make_release, system):
+def test_check_asks_the_gate_and_the_units(ctl, app, make_release, system):
     make_release(app, "v1-1")
     ctl("shop", "activate", "v1-1")
     assert ctl("shop", "check", "--json")[:2] == (0, {"app": "shop", "release": "v1-1", "healthy": True})
@@ -588,14 +655,14 @@ def test_a_check_asks_the_gate_and_the_units(ctl, app, make_release, system):
     system.up.discard("django-shop.socket")
     code, answer, _err = ctl("shop", "check", "--json")
     assert (code, answer["log"]) == (6, "django-shop.socket is not active")
-    # Another release than the live one has no units to be up.
+    # Only the live release has units.
     assert ctl("shop", "check", "v1-1")[0] == 0
     system.result = subprocess.CompletedProcess([], 1, "/healthz/ answered 500\n", "")
     code, answer, _err = ctl("shop", "check", "v1-1", "--json")
     assert (code, answer["log"], answer["state"]) == (6, "/healthz/ answered 500", "release v1-1 is live")
 
 
-def test_maintenance_is_switched(ctl, app):
+def test_maintenance_is_switched_on_and_off(ctl, app):
     assert ctl("shop", "maintenance", "on", "--message", "Back at <b>9</b>", "--json")[1]["changed"] is True
     assert "<p>Back at &lt;b&gt;9&lt;/b&gt;</p>" in app.maintenance.read_text()
     assert app.maintenance.stat().st_mode & 0o777 == 0o644
@@ -606,7 +673,7 @@ def test_maintenance_is_switched(ctl, app):
     assert [line["action"] for line in audited()] == ["maintenance on", "maintenance off"]
 
 
-def test_room_is_made(ctl, app, make_release):
+def test_prune_removes_old_releases(ctl, app, make_release):
     make_release(app, "bad", state="failed")
     make_release(app, "worse", state="failed")
     make_release(app, "v1-1", live=True)
@@ -617,7 +684,7 @@ def test_room_is_made(ctl, app, make_release):
 
 
 @pytest.mark.parametrize("verb", ["activate", "rollback"])
-def test_a_schema_that_is_ahead_wants_a_word(ctl, app, make_release, verb):
+def test_a_database_that_is_ahead_needs_a_flag(ctl, app, make_release, verb):
     make_release(app, "v1-1", migrations=["a.0001"])
     make_release(app, "v2-1", live=True, migrations=["a.0001", "a.0002"])
     code, _out, err = ctl("shop", verb, "v1-1")
@@ -627,10 +694,10 @@ def test_a_schema_that_is_ahead_wants_a_word(ctl, app, make_release, verb):
     assert releases.live_id(app) == "v1-1"
 
 
-# Passing on
+# Commands that run others
 
 
-def test_manage_passes_words_and_variables_on(ctl, system, monkeypatch):
+def test_manage_passes_arguments_and_variables_on(ctl, system, monkeypatch):
     monkeypatch.setenv("FROM_HERE", "s3cret")
     system.result = subprocess.CompletedProcess([], 3)
     words = ("--env", "FROM_HERE", "--env", "A=b=c", "--env", "NOT_THERE", "shell", "-c", "print(1)", "--json")
@@ -656,10 +723,10 @@ def test_logs_are_those_of_this_app_alone(ctl, make_app, monkeypatch):
 
 @pytest.fixture
 def started(app, make_release, monkeypatch):
-    """`started("exec", ...)`: the words and the environment of the program that takes the place of djangoctl."""
+    """`started("exec", ...)`: the command line and the environment of the program that replaces djangoctl."""
     make_release(app, "v1-1", live=True, application="x:y")
-    releases.point(app.following, app.releases / "v1-1")
-    swap.adopt(app)
+    releases.point(app.next_link, app.releases / "v1-1")
+    swap.pin_configuration(app)
     seen = []
     monkeypatch.setattr(launch.os, "execvpe", lambda *words: seen.append(words))
     monkeypatch.chdir("/")
@@ -673,8 +740,8 @@ def started(app, make_release, monkeypatch):
 
 
 @pytest.mark.parametrize(("release", "directory"), [("current", "live"), ("next", "."), ("v1-1", ".")])
-def test_what_is_live_starts_with_the_settings_it_went_live_with(started, app, release, directory):
-    """A master that crashes, or a host that boots, must not start with what has not passed a gate."""
+def test_the_live_release_starts_with_the_pinned_configuration(started, app, release, directory):
+    """After a crash or a reboot, the service must not start with a configuration that has passed no gate."""
     coming = json.loads((app.config / "app.json").read_text())
     coming["build"] |= {"packaged": True}
     (app.config / "app.json").write_text(json.dumps(coming))
@@ -686,18 +753,18 @@ def test_what_is_live_starts_with_the_settings_it_went_live_with(started, app, r
     assert words == ["python", *(["manage.py"] if release == "current" else ["-m", "django"]), "check"]
 
 
-def test_settings_that_are_live_and_damaged_are_named(ctl, app, make_release):
+def test_a_damaged_pinned_configuration_is_named(ctl, app, make_release):
     make_release(app, "v1-1", live=True, application="x:y")
-    swap.adopt(app)
-    (app.live / "app.json").write_text("{")
+    swap.pin_configuration(app)
+    (app.pinned / "app.json").write_text("{")
     code, _out, err = ctl("shop", "exec", "current", "serve")
     assert code == 2
-    assert err.startswith(f"djangoctl: {app.live}/app.json is damaged: ")
+    assert err.startswith(f"djangoctl: {app.pinned}/app.json is damaged: ")
 
 
-def test_a_process_keeps_the_mask_of_its_unit(app, make_release, monkeypatch):
+def test_a_process_keeps_the_umask_of_its_unit(app, make_release, monkeypatch):
     make_release(app, "v1-1", live=True, application="x:y")
-    swap.adopt(app)
+    swap.pin_configuration(app)
     seen = []
     monkeypatch.setattr(launch.os, "execvpe", lambda *_words: seen.append(os.umask(0o027)))
     monkeypatch.chdir("/")
@@ -710,7 +777,7 @@ def test_a_process_keeps_the_mask_of_its_unit(app, make_release, monkeypatch):
     assert seen == [0o027]
 
 
-def test_a_strict_mask_of_the_caller_locks_nobody_out(ctl, app, make_release):
+def test_a_strict_umask_of_the_caller_does_not_lock_nginx_out(ctl, app, make_release):
     make_release(app, "v1-1", {"deep/a.css": "x"})
     before = os.umask(0o077)
     try:
@@ -721,7 +788,7 @@ def test_a_strict_mask_of_the_caller_locks_nobody_out(ctl, app, make_release):
         assert path.stat().st_mode & 0o755 == 0o755, f"Nginx cannot enter {path.name}"
 
 
-# The module that asks
+# The module `release`
 
 
 @pytest.fixture(scope="module")
@@ -733,15 +800,16 @@ def module():
     return loaded
 
 
-PARAMS = dict.fromkeys(["revision", "version", "tree", "archive", "package", "release"])
+PARAMS = dict.fromkeys(["revision", "version", "source", "release"])
 PARAMS |= {"allow_destructive": False, "allow_schema_ahead": False}
 
 
 @pytest.mark.parametrize("version", ["v1", None, "--json", "-x", "a b", "ünï"])
 @pytest.mark.parametrize("source", [("tree", "/srv/my repo"), ("archive", "/tmp/x.tar.gz"), ("package", "-e x==1")])
 @pytest.mark.parametrize("check", [True, False])
-def test_the_module_and_the_program_understand_each_other(module, version, source, check):
-    params = PARAMS | {"app": "shop", "state": "built", "revision": "-abc", "version": version, source[0]: source[1]}
+def test_djangoctl_parses_the_command_line_of_the_module(module, version, source, check):
+    params = PARAMS | {"app": "shop", "state": "built", "revision": "-abc", "version": version}
+    params["source"] = dict.fromkeys(["tree", "archive", "path", "package"]) | dict([source])
     options = cli.parser().parse_args(module.words(params, check))
     assert (options.app, options.command, options.json, options.rehearse) == ("shop", "build", True, check)
     assert options.dry_run is False, "a dry run rehearses nothing"
@@ -749,7 +817,7 @@ def test_the_module_and_the_program_understand_each_other(module, version, sourc
     assert str(getattr(options, source[0])) == source[1]
 
 
-def test_a_question_without_a_source_is_no_rehearsal(module):
+def test_a_build_without_a_source_is_no_rehearsal(module):
     params = PARAMS | {"app": "shop", "state": "built", "revision": "abc"}
     options = cli.parser().parse_args(module.words(params, True))
     assert (options.rehearse, options.tree, options.archive, options.package) == (False, None, None, None)
@@ -775,11 +843,11 @@ def test_the_module_asks_for_a_release(module, state, check, verb, dry, allowed)
     options = cli.parser().parse_args(module.words(params, check))
     assert (options.command, options.release, getattr(options, "dry_run", False)) == (verb, "v1-1", dry)
     assert getattr(options, "allow_destructive", None) == {"migrate": allowed}.get(verb)
-    # What is returned to ran on this schema a moment ago, and is left alone where it is still live.
+    # The earlier release ran on this schema a moment ago. Where it is still live, it is left alone.
     assert getattr(options, "allow_schema_ahead", allowed) == (allowed or state == "returned")
     assert getattr(options, "unless_live", False) == (state == "returned")
 
 
-def test_the_module_goes_back_to_the_one_before(module):
+def test_the_module_rolls_back_to_the_previous_release(module):
     options = cli.parser().parse_args(module.words(PARAMS | {"app": "shop", "state": "rolled_back"}, False))
     assert (options.command, options.release) == ("rollback", None)

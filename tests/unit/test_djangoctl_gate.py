@@ -1,4 +1,4 @@
-"""The gate, run as a release runs it: a program of its own, on small applications."""
+"""The gate, run as its own program, as a release runs it, on small applications."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from djangoctl import launch
-from djangoctl.gate import verdict
+from djangoctl.gate import unhealthy_reason
 
 WSGI = """
 import json, os, sys, time
@@ -82,7 +82,7 @@ def test_the_app_sees_a_visitor_over_https(gate, tmp_path, interface):
     }
 
 
-def test_a_wildcard_becomes_a_host_that_can_be(gate, tmp_path, interface):
+def test_a_wildcard_domain_is_asked_as_a_real_host(gate, tmp_path, interface):
     assert gate(SEEN[interface], domains=["*.example.com"]) == (0, "")
     assert json.loads((tmp_path / "seen").read_text())["host"] == "www.example.com"
 
@@ -101,7 +101,7 @@ def test_a_wildcard_becomes_a_host_that_can_be(gate, tmp_path, interface):
 def test_the_status_decides(app_settings, status, health, passes):
     health = app_settings["health"] | health
     expected = f"answered {status}, expected {health['status_min']} to {health['status_max']}"
-    assert verdict(health, status, b"") == ("" if passes else expected)
+    assert unhealthy_reason(health, status, b"") == ("" if passes else expected)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_status_decides(app_settings, status, health, passes):
 def test_the_content_decides(app_settings, contains, passes):
     health = app_settings["health"] | {"contains": contains}
     expected = f"answered 200 without the text {contains!r}"
-    assert verdict(health, 200, "so ünï ☃ it is".encode()) == ("" if passes else expected)
+    assert unhealthy_reason(health, 200, "so ünï ☃ it is".encode()) == ("" if passes else expected)
 
 
 @both
@@ -120,7 +120,7 @@ def test_a_failing_answer_fails(gate, interface):
 
 
 @both
-def test_all_of_the_content_is_read(gate):
+def test_the_whole_body_is_read(gate):
     assert gate(health={"contains": "fine"}) == (0, "")
 
 
@@ -131,7 +131,7 @@ def test_no_answer_in_time(gate, interface):
     assert said == "gate: GET / as shop.example.com: no answer within 1 s\n"
 
 
-def test_an_app_that_makes_an_answer_of_every_failure_is_late_too(gate):
+def test_an_app_that_catches_every_exception_times_out_too(gate):
     body = """
     try:
         time.sleep(60)
@@ -170,21 +170,21 @@ def test_a_name_below_the_module(gate):
     assert gate(text=text, application="site_:Site.app") == (0, "")
 
 
-def test_it_is_asked_again(gate, tmp_path):
+def test_a_failed_request_is_retried(gate, tmp_path):
     code, said = gate(f"{COUNT}\n    if tries < 3: status = '503 X'", {"retries": 2})
     assert (code, said.count("answered 503"), (tmp_path / "tries").read_text()) == (0, 2, "xxx")
 
 
-def test_it_is_not_asked_more_often_than_that(gate, tmp_path):
+def test_retries_are_limited(gate, tmp_path):
     code, said = gate(f"{COUNT}; status = '503 X'", {"retries": 1})
     assert (code, said.count("answered 503"), (tmp_path / "tries").read_text()) == (1, 2, "xx")
 
 
-def test_without_a_gate_nothing_is_asked(gate):
+def test_a_disabled_gate_makes_no_request(gate):
     assert gate(text="raise SystemExit(9)", health={"enabled": False}) == (0, "")
 
 
-def test_what_the_app_closes_after_an_answer_is_closed(gate, tmp_path):
+def test_the_response_is_closed(gate, tmp_path):
     text = """
 class Body:
     def __iter__(self): yield b"fi"; yield b"ne"
@@ -198,8 +198,8 @@ def application(environ, start_response):
     assert (tmp_path / "closed").exists()
 
 
-def test_a_module_of_the_project_may_be_named_as_one_of_ours(gate, tmp_path, monkeypatch):
-    """djangoctl has a `release` beside gate.py. The project's lies where its packages are: last on the way."""
+def test_a_module_of_the_project_may_have_the_name_of_one_of_ours(gate, tmp_path, monkeypatch):
+    """djangoctl has a `release` module beside gate.py. The project's own comes last on the import path."""
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages/release.py").write_text("OF_THE_PROJECT = b'the project has it'\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))

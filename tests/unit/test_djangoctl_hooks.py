@@ -1,4 +1,4 @@
-"""Hooks: how they are run, and what is said of one that fails."""
+"""Hooks: how they run, and what a failing one reports."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def release(app, make_release):
     return make_release(app, "new")
 
 
-def test_those_of_one_point_run_in_order(app, release):
+def test_hooks_of_one_point_run_in_order(app, release):
     system = FakeSystemd()
     run_hooks(app, release, system, "before_activate")
     assert [words for _release, words, _options in system.ran] == [
@@ -40,7 +40,7 @@ def test_those_of_one_point_run_in_order(app, release):
         ["second"],
         ["third"],
     ]
-    # As the service runs: in the release, and with no sandbox of their own.
+    # As the service runs: in the release, and in the sandbox of the service.
     assert {(identity, *options.items()) for identity, _words, options in system.ran} == {("new", ("purpose", "hook"))}
     assert release.log.read_text() == (
         "before_activate: manage.py warm --only 'two words'\nsaid manage.py\n"
@@ -48,7 +48,7 @@ def test_those_of_one_point_run_in_order(app, release):
     )
 
 
-def test_one_that_fails_ends_it(app, release):
+def test_a_failing_hook_stops_the_ones_after_it(app, release):
     system = FakeSystemd(failing="second")
     with pytest.raises(HookError) as caught:
         run_hooks(app, release, system, "before_activate")

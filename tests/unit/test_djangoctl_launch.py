@@ -1,4 +1,4 @@
-"""How a process of an app begins, and what a project is called where the inventory does not say."""
+"""How a process of an app starts, and which settings and application are detected in a project."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def test_a_process_sees_its_own_release(environment):
     assert found["DJANGOFLEET_APP"] == str(environment.app.config / "app.json")
 
 
-def test_a_process_of_what_is_live_sees_the_settings_that_are(make_app, make_release):
+def test_a_process_of_the_live_release_sees_the_pinned_configuration(make_app, make_release):
     app = make_app()
-    swap.adopt(app)
+    swap.pin_configuration(app)
     (app.config / "app.json").write_text((app.config / "app.json").read_text().replace('"shop"', '"other"'))
-    live, coming = djangoctl.app.load("shop", live=True), djangoctl.app.load("shop")
+    live, coming = djangoctl.app.load("shop", pinned=True), djangoctl.app.load("shop")
     assert (live["name"], coming["name"]) == ("shop", "other")
     release = make_release(app, "v1-1")
     seen = [launch.environment(one, release.path, RECORD, {})["DJANGOFLEET_APP"] for one in (live, coming)]
@@ -52,7 +52,7 @@ def test_a_process_of_what_is_live_sees_the_settings_that_are(make_app, make_rel
 
 
 @pytest.mark.parametrize("name", ["STATIC_ROOT", "DJANGO_SETTINGS_MODULE"])
-def test_the_inventory_has_the_last_word(environment, name):
+def test_the_inventory_overrides_the_environment(environment, name):
     assert environment(**{name: "mine"})[name] == "mine"
 
 
@@ -69,7 +69,7 @@ def test_a_value_may_refer_to_several(environment):
     assert found["MINE"] == "a-b-a"
 
 
-def test_a_reference_to_what_is_not_given_is_empty(environment):
+def test_a_reference_to_an_unset_variable_is_empty(environment):
     assert environment(MINE="[${REDIS_URL}]")["MINE"] == "[]"
 
 
@@ -90,11 +90,11 @@ def test_a_reference_to_what_is_not_given_is_empty(environment):
         "ünï",
     ],
 )
-def test_other_values_are_left_to_the_letter(environment, value):
+def test_other_values_are_kept_literally(environment, value):
     assert environment(SECRET_KEY="s3cret", HOME="/h", OTHER="o", MINE=value)["MINE"] == value
 
 
-def test_what_is_inserted_is_not_looked_into_again(environment):
+def test_inserted_values_are_not_expanded_again(environment):
     found = environment(SECRET_KEY="a${DATABASE_URL}\\1", DATABASE_URL="b", MINE="${SECRET_KEY}")
     assert found["SECRET_KEY"] == found["MINE"] == "a${DATABASE_URL}\\1"
 
@@ -116,7 +116,7 @@ def test_manage_is_the_projects(make_app, packaged, words, expected):
 
 @pytest.fixture
 def executed(monkeypatch):
-    """What would have taken the place of this process."""
+    """The command that would have replaced this process."""
     calls = []
     monkeypatch.setattr(os, "execvpe", lambda *call: calls.append((os.getcwd(), *call)))
     monkeypatch.chdir("/")
@@ -140,7 +140,7 @@ def test_the_gate_runs_in_the_next_release(make_app, make_release, executed):
     app = make_app()
     make_release(app, "old", live=True, **RECORD)
     release = make_release(app, "new", **RECORD)
-    app.following.symlink_to(release.path)
+    app.next_link.symlink_to(release.path)
     launch.run(app, "next", ["gate"])
     ((directory, _program, words, environment),) = executed
     assert words == ["python", str(launch.GATE), str(app.config / "app.json"), "shop.wsgi:application"]
@@ -194,7 +194,7 @@ def project(tmp_path, make_app):
 
 
 @pytest.mark.parametrize("quote", ['"', "'"])
-def test_what_startproject_makes_is_found(project, quote):
+def test_the_files_of_startproject_are_detected(project, quote):
     files = {"manage.py": MANAGE.format(quote, "shop.settings"), "shop/wsgi.py": ""}
     assert project(files) == RECORD
 
@@ -238,14 +238,14 @@ def test_an_application_may_be_installed(tmp_path, make_app):
     assert detect(make_app(), tree, tree, pytest.fail, elsewhere) == RECORD
 
 
-def test_settings_that_nobody_names(project):
+def test_settings_that_are_named_nowhere(project):
     key, found, advice = project({"manage.py": "", "shop/wsgi.py": ""})
     assert key == "settings_module"
     assert "manage.py does not name one" in found
     assert "shop.settings" in advice
 
 
-def test_an_application_that_is_not_there_is_answered_with_those_that_are(project):
+def test_a_missing_application_is_reported_with_those_that_exist(project):
     files = {
         "manage.py": MANAGE.format('"', "settings.live"),
         "shop/wsgi.py": "",
@@ -258,7 +258,7 @@ def test_an_application_that_is_not_there_is_answered_with_those_that_are(projec
     assert advice == "set wsgi to one of: conf.live.wsgi:application, shop.wsgi:application"
 
 
-def test_an_application_that_is_not_there_and_no_other_either(project):
+def test_a_missing_application_where_none_exists(project):
     files = {"src/manage.py": "", "src/shop/wsgi.py": ""}
     words = {"interface": "asgi", "settings_module": "shop.settings", "application": "shop.asgi:x"}
     key, found, advice = project(files, project_dir="src", **words)

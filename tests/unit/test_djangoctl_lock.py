@@ -1,4 +1,4 @@
-"""One at a time, and a trace of each."""
+"""The lock and the audit trail: one action at a time, and a record of each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ with lock.held(app.App("shop", Path("/nowhere"), {}), "build v1-1"):
 
 @pytest.fixture
 def holder(make_app, request):
-    """Another process that has the lock of the app; its parameter is when its rollout began."""
+    """Another process that holds the app's lock; its parameter is when its rollout began."""
     make_app()
     environment = {
         **os.environ,
@@ -55,7 +55,7 @@ def actor(monkeypatch):
     monkeypatch.setenv("DJANGOCTL_ACTOR", "grace")
 
 
-def test_the_second_is_told_who_is_at_what_since_when(make_app, holder):
+def test_a_refusal_names_the_holder_its_action_and_since_when(make_app, holder):
     with pytest.raises(LockedError) as caught, lock.held(make_app(), "activate v2-1"):
         pytest.fail("two had the lock")
     assert re.fullmatch(
@@ -85,7 +85,7 @@ def test_the_lock_is_free_after_a_failure(make_app):
     assert (lock.RUN / "shop.lock").read_text() == ""
 
 
-def test_a_lock_that_is_held_but_not_signed_yet(make_app, holder):
+def test_a_lock_whose_holder_is_not_written_yet(make_app, holder):
     app = make_app()
     (lock.RUN / "shop.lock").write_text("")
     with pytest.raises(LockedError, match="locked by somebody"), lock.held(app, "x"):
@@ -109,7 +109,7 @@ def test_the_earlier_of_two_rollouts_waits(make_app, holder, monkeypatch):
     ids=["later", "no rollout", "by hand"],
     indirect=["holder"],
 )
-def test_all_others_give_way_at_once(make_app, holder, own, monkeypatch):
+def test_all_others_fail_at_once(make_app, holder, own, monkeypatch):
     monkeypatch.setenv("DJANGOCTL_ROLLOUT", own)
     with pytest.raises(LockedError, match="locked by ada by ansible"), lock.held(make_app(), "build v2-1"):
         pytest.fail("two had the lock")
@@ -117,9 +117,9 @@ def test_all_others_give_way_at_once(make_app, holder, own, monkeypatch):
 
 
 @pytest.mark.parametrize("holder", ["2026-01-01T00:00:01"], indirect=True)
-def test_patience_ends(make_app, holder, monkeypatch):
+def test_the_earlier_rollout_waits_for_a_limited_time(make_app, holder, monkeypatch):
     monkeypatch.setenv("DJANGOCTL_ROLLOUT", "2026-01-01T00:00:00")
-    monkeypatch.setattr(lock, "PATIENCE", 0.5)
+    monkeypatch.setattr(lock, "WAIT", 0.5)
     with pytest.raises(LockedError), lock.held(make_app(), "build v2-1"):
         pytest.fail("two had the lock")
 
@@ -129,7 +129,7 @@ def test_apps_do_not_wait_for_each_other(make_app, holder):
         assert (lock.RUN / "blog.lock").exists()
 
 
-def test_who_has_it_is_told_and_it_stays_theirs(make_app, holder):
+def test_asking_for_the_holder_does_not_take_the_lock_away(make_app, holder):
     found = lock.holder(make_app())
     assert re.fullmatch(MOMENT, found.pop("since"))
     assert found == {"actor": "ada by ansible", "action": "build v1-1", "pid": holder.pid}
@@ -137,7 +137,7 @@ def test_who_has_it_is_told_and_it_stays_theirs(make_app, holder):
         pytest.fail("two had the lock")
 
 
-def test_a_lock_that_nobody_has(make_app, holder):
+def test_a_free_lock_has_no_holder(make_app, holder):
     app = make_app()
     assert lock.holder(make_app("blog")) is None
     assert not (lock.RUN / "blog.lock").exists()
@@ -150,8 +150,8 @@ def test_a_lock_that_nobody_has(make_app, holder):
     assert lock.holder(app) is None
 
 
-def test_whoever_asks_who_has_it_keeps_nobody_out(make_app, monkeypatch):
-    """To ask takes a share in the lock for a moment: a deploy that begins in that moment has to get through."""
+def test_asking_for_the_holder_blocks_nobody(make_app, monkeypatch):
+    """Asking takes a shared lock for a moment. A deploy that begins in that moment has to get the lock."""
     app = make_app()
     with lock.held(app, "build"):
         pass
@@ -171,7 +171,7 @@ def test_whoever_asks_who_has_it_keeps_nobody_out(make_app, monkeypatch):
 
 
 @pytest.mark.usefixtures("actor")
-def test_each_deed_is_a_line(make_app):
+def test_each_action_is_a_line_of_the_audit_trail(make_app):
     app = make_app()
     lock.audit(app, "build", release="v1-1", ok=False, error="two\nlines 'ünï'")
     lock.audit(app, "activate", release="v1-1", before=None, ok=True)
@@ -205,7 +205,7 @@ def test_the_journal_gets_the_same_line(make_app, monkeypatch):
         ({"DJANGOCTL_ACTOR": ""}, getpass.getuser()),
     ],
 )
-def test_who_it_was(monkeypatch, variables, name):
+def test_the_actor_of_an_action(monkeypatch, variables, name):
     monkeypatch.delenv("SUDO_USER", raising=False)
     monkeypatch.delenv("DJANGOCTL_ACTOR", raising=False)
     for key, value in variables.items():

@@ -1,4 +1,4 @@
-"""Migrating: what is run, in which order, with which limits, and what is refused."""
+"""Migrations: what runs, in which order, with which limits, and what is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from djangoctl.release import read_json, write_json
 
 MIGRATE = "manage.py migrate --noinput --no-color"
 SAFE = {"migration": "shop.0002_more", "operations": ["Add field more to entry"], "destructive": []}
-LOSING = {
+DESTRUCTIVE = {
     "migration": "shop.0003_less",
     "operations": ["Remove field note from entry", "Delete model Tag"],
     "destructive": ["Remove field note from entry", "Delete model Tag"],
@@ -26,7 +26,7 @@ HOOKS = {
 
 
 class FakeSystemd:
-    """Answers with a plan, and notes the rest. `left` is the plan once `migrate` has run, whether it failed or not."""
+    """Answers with a plan and records other calls. `left` is the plan after `migrate`, whether it failed or not."""
 
     def __init__(self, steps):
         self.steps, self.left, self.ran, self.failing = steps, steps, [], {}
@@ -44,7 +44,7 @@ class FakeSystemd:
 
     @property
     def words(self):
-        """What was run, without the plan."""
+        """The recorded calls, without the planning."""
         return [words for _release, words, _options in self.ran if str(PLAN) not in words]
 
 
@@ -65,7 +65,7 @@ def test_the_plan_is_asked_of_the_release(app, release):
     assert system.ran == [("new", f"python {PLAN} shop.wsgi:application", {"purpose": "plan"})]
 
 
-def test_hooks_come_around_the_migrations(app, release):
+def test_hooks_run_before_and_after_the_migrations(app, release):
     system = FakeSystemd([SAFE])
     assert migrate(app, release, system) == [SAFE]
     assert system.words == ["one", "two", MIGRATE, "three"]
@@ -73,43 +73,43 @@ def test_hooks_come_around_the_migrations(app, release):
     assert f"output of {MIGRATE}" in release.log.read_text()
 
 
-def test_no_statement_waits_longer_for_a_lock_than_it_may(app, release):
+def test_statements_wait_for_a_lock_no_longer_than_lock_timeout(app, release):
     system = FakeSystemd([SAFE])
     migrate(app, release, system)
     ((_release, _words, options),) = [entry for entry in system.ran if entry[1] == MIGRATE]
     assert options["environment"] == {"PGOPTIONS": "-c lock_timeout=7s"}
 
 
-def test_nothing_to_migrate_is_nothing_run(app, release):
+def test_an_empty_plan_runs_nothing(app, release):
     system = FakeSystemd([])
     assert migrate(app, release, system) == []
     assert system.words == []
 
 
 def test_without_a_database_nothing_is_asked(app, make_release):
-    system = FakeSystemd([LOSING])
+    system = FakeSystemd([DESTRUCTIVE])
     assert migrate(app, make_release(app, "flat", database=False), system) == []
     assert system.ran == []
 
 
-def test_what_destroys_is_refused_by_name(app, release):
-    system = FakeSystemd([SAFE, LOSING])
+def test_destructive_operations_are_refused_by_name(app, release):
+    system = FakeSystemd([SAFE, DESTRUCTIVE])
     with pytest.raises(MigrationError, match="migrations that destroy or rewrite data") as caught:
         migrate(app, release, system)
     assert system.words == [], "something was run"
     error = caught.value
     assert error.log == "shop.0003_less: Remove field note from entry\nshop.0003_less: Delete model Tag"
-    assert (error.code, error.state) == (5, "release old serves on")
+    assert (error.code, error.state) == (5, "release old is still live")
     assert "allow_destructive_migrations=true" in error.hint
 
 
-def test_what_destroys_runs_when_it_is_allowed(app, release):
-    system = FakeSystemd([SAFE, LOSING])
-    assert migrate(app, release, system, allow_destructive=True) == [SAFE, LOSING]
+def test_destructive_operations_run_when_allowed(app, release):
+    system = FakeSystemd([SAFE, DESTRUCTIVE])
+    assert migrate(app, release, system, allow_destructive=True) == [SAFE, DESTRUCTIVE]
     assert MIGRATE in system.words
 
 
-def test_a_plan_that_cannot_be_made_stops_all(app, release):
+def test_a_plan_that_fails_runs_nothing(app, release):
     system = FakeSystemd([SAFE])
     system.failing["plan"] = "Traceback\nConflicting migrations detected\n"
     with pytest.raises(MigrationError, match="migrations of release new cannot be planned") as caught:
@@ -125,7 +125,7 @@ def test_a_migration_that_fails_says_why(app, release):
         migrate(app, release, system)
     lines = caught.value.log.splitlines()
     assert (len(lines), lines[-1]) == (25, "canceling statement due to lock timeout")
-    assert caught.value.state == "release old serves on"
+    assert caught.value.state == "release old is still live"
     assert "if a migration was not atomic" in caught.value.hint
     assert len(release.log.read_text().splitlines()) > 40, "the log has all of it"
     assert system.words == ["one", "two", MIGRATE], "the hook after it was run"
@@ -139,7 +139,7 @@ def test_a_first_migration_that_fails_leaves_nothing_live(app, make_release):
     assert caught.value.state == "nothing was live before"
 
 
-def test_a_hook_before_that_fails_leaves_the_database_alone(app, release):
+def test_a_failing_before_migrate_hook_leaves_the_database_alone(app, release):
     system = FakeSystemd([SAFE])
     system.failing["one"] = "no\n"
     with pytest.raises(HookError, match=r"hooks\.before_migrate"):
@@ -147,7 +147,7 @@ def test_a_hook_before_that_fails_leaves_the_database_alone(app, release):
     assert system.words == ["one"]
 
 
-# How far the database is
+# Applied migrations
 
 
 @pytest.fixture
@@ -166,12 +166,12 @@ def noted(app):
 
 
 @pytest.mark.parametrize("steps", [[SAFE], []])
-def test_how_far_the_database_is_gets_noted(app, known, steps):
+def test_applied_migrations_are_recorded(app, known, steps):
     migrate(app, known, FakeSystemd(steps))
     assert noted(app) == NOTED
 
 
-def test_it_is_noted_though_a_hook_afterwards_fails(app, known):
+def test_applied_migrations_are_recorded_though_a_later_hook_fails(app, known):
     system = FakeSystemd([SAFE])
     system.failing["three"] = "no\n"
     with pytest.raises(HookError, match=r"hooks\.after_migrate"):
@@ -180,7 +180,7 @@ def test_it_is_noted_though_a_hook_afterwards_fails(app, known):
 
 
 @pytest.mark.parametrize("what", ["plan", "one", MIGRATE])
-def test_a_database_that_did_not_get_there_is_not_noted(app, known, what):
+def test_migrations_that_did_not_run_are_not_recorded(app, known, what):
     system = FakeSystemd([SAFE])
     system.failing[what] = "no\n"
     with pytest.raises((MigrationError, HookError)):
@@ -190,7 +190,7 @@ def test_a_database_that_did_not_get_there_is_not_noted(app, known, what):
     assert (app.root / "schema.json").exists() is (what == MIGRATE)
 
 
-def test_what_of_a_migration_that_failed_half_way_ran_is_noted(app, known):
+def test_migrations_before_the_failed_one_are_recorded(app, known):
     write_json(app.root / "schema.json", {"release": "old", "leaves": ["shop.0001_initial"], "owing": None})
     tags = {"migration": "tags.0001_initial", "operations": ["Create model Tag"], "destructive": []}
     system = FakeSystemd([SAFE, tags])
@@ -202,7 +202,7 @@ def test_what_of_a_migration_that_failed_half_way_ran_is_noted(app, known):
     assert "three" not in system.words
 
 
-def test_a_database_that_no_longer_answers_is_not_taken_to_have_moved(app, known):
+def test_nothing_is_recorded_where_the_database_no_longer_answers(app, known):
     before = {"release": "old", "leaves": ["shop.0001_initial"], "owing": None}
     write_json(app.root / "schema.json", before)
     system = FakeSystemd([SAFE])
@@ -214,8 +214,8 @@ def test_a_database_that_no_longer_answers_is_not_taken_to_have_moved(app, known
 
 
 @pytest.mark.parametrize("steps", [[SAFE], []])
-def test_what_a_release_does_not_know_is_still_there(app, known, steps):
-    """What it does know and is no leaf any more goes, or the list would grow for ever."""
+def test_migrations_that_a_release_lacks_stay_recorded(app, known, steps):
+    """Migrations that the release has and that are no leaves any more are dropped, or the list would grow for ever."""
     ahead = ["gone.0001_initial", "shop.0001_initial", "shop.0009_ahead"]
     write_json(app.root / "schema.json", {"release": "newer", "leaves": ahead, "owing": None})
     migrate(app, known, FakeSystemd(steps))
@@ -223,11 +223,11 @@ def test_what_a_release_does_not_know_is_still_there(app, known, steps):
     assert noted(app) == {**NOTED, "leaves": leaves}
 
 
-# Hooks that are owed
+# Pending hooks
 
 
 @pytest.fixture
-def owed(app, known):
+def pending(app, known):
     system = FakeSystemd([SAFE])
     system.failing["three"] = "no\n"
     with pytest.raises(HookError):
@@ -235,59 +235,59 @@ def owed(app, known):
     return known
 
 
-def test_a_hook_that_failed_is_run_by_the_next_migrate(app, owed):
+def test_a_hook_that_failed_is_run_by_the_next_migrate(app, pending):
     system = FakeSystemd([])
-    assert migrate(app, owed, system) == []
+    assert migrate(app, pending, system) == []
     assert system.words == ["three"], "the database is where it should be: nothing but the hook is left to do"
     assert noted(app) == NOTED
     system = FakeSystemd([])
-    migrate(app, owed, system)
+    migrate(app, pending, system)
     assert system.words == [], "it was run twice"
 
 
-def test_a_hook_that_failed_is_run_by_the_release_that_mends_it(app, owed, make_release):
-    record = {"application": "x:y", "migrations": owed.record["migrations"], "leaves": owed.record["leaves"]}
+def test_a_hook_that_failed_is_run_by_the_release_that_fixes_it(app, pending, make_release):
+    record = {"application": "x:y", "migrations": pending.record["migrations"], "leaves": pending.record["leaves"]}
     system = FakeSystemd([])
-    migrate(app, make_release(app, "mended", **record), system)
+    migrate(app, make_release(app, "fixed", **record), system)
     assert system.words == ["three"]
-    assert noted(app) == {**NOTED, "release": "mended"}
+    assert noted(app) == {**NOTED, "release": "fixed"}
 
 
-def test_a_hook_stays_owed_until_it_has_run(app, owed):
+def test_a_hook_stays_pending_until_it_has_run(app, pending):
     system = FakeSystemd([])
     system.failing["three"] = "no\n"
     with pytest.raises(HookError, match=r"hooks\.after_migrate"):
-        migrate(app, owed, system)
+        migrate(app, pending, system)
     assert noted(app) == {**NOTED, "owing": "known"}
 
 
-def test_a_hook_stays_owed_over_migrations_that_fail(app, owed):
+def test_a_hook_stays_pending_when_migrations_fail(app, pending):
     system = FakeSystemd([SAFE])
     system.failing[MIGRATE] = "no\n"
     with pytest.raises(MigrationError):
-        migrate(app, owed, system)
+        migrate(app, pending, system)
     assert noted(app)["owing"] == "known"
 
 
-def test_a_hook_is_not_owed_twice(app, owed):
+def test_a_pending_hook_runs_once(app, pending):
     system = FakeSystemd([SAFE])
-    migrate(app, owed, system)
+    migrate(app, pending, system)
     assert system.words == ["one", "two", MIGRATE, "three"]
     assert noted(app) == NOTED
 
 
-def test_a_refused_migration_is_not_noted(app, known):
+def test_a_refused_migration_is_not_recorded(app, known):
     with pytest.raises(MigrationError):
-        migrate(app, known, FakeSystemd([LOSING]))
+        migrate(app, known, FakeSystemd([DESTRUCTIVE]))
     assert not (app.root / "schema.json").exists()
 
 
-def test_a_release_from_before_that_was_recorded_notes_all_it_has(app, make_release):
+def test_a_release_without_recorded_leaves_records_all_its_migrations(app, make_release):
     migrate(app, make_release(app, "old-1", application="x:y", migrations=["a.0002", "a.0001"]), FakeSystemd([SAFE]))
     assert noted(app) == {"release": "old-1", "leaves": ["a.0001", "a.0002"], "owing": None}
 
 
-def test_without_a_database_nothing_is_noted(app, make_release):
+def test_without_a_database_nothing_is_recorded(app, make_release):
     release = make_release(app, "flat", database=False, migrations=["auth.0001"], leaves=["auth.0001"])
     migrate(app, release, FakeSystemd([]))
     assert not (app.root / "schema.json").exists()

@@ -1,4 +1,4 @@
-"""plan.py as a release's interpreter runs it, against a project on SQLite: one app for each kind of migration."""
+"""plan.py as a program, on a project with SQLite: one Django app for each kind of migration."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The project, with all first migrations applied and all second ones to come. Returns a way to run plan.py."""
+    """`project(...)` runs plan.py on a project whose first migrations are applied and whose second ones are pending."""
     root = tmp_path_factory.mktemp("plan")
     files = {"shop/__init__.py": "", "shop/settings.py": SETTINGS, "shop/wsgi.py": WSGI}
     files |= {"packages/release.py": "OF_THE_PROJECT = True\n"}
@@ -142,16 +142,16 @@ def steps(project):
     return {step["migration"]: step for step in found["steps"]}
 
 
-def test_both_sides_know_the_mark():
+def test_plan_and_migrate_share_the_mark():
     assert plan.MARK == MARK
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_destroys_is_named(steps, name):
+def test_destructive_operations_are_named(steps, name):
     assert steps[f"{name}.0002_next"]["destructive"] == CASES[name][1]
 
 
-def test_all_that_is_to_come_is_told(steps):
+def test_every_pending_operation_is_listed(steps):
     assert set(steps) == {f"{name}.0002_next" for name in CASES}
     assert steps["mixed.0002_next"]["operations"] == [
         "Create model Fresh",
@@ -161,18 +161,18 @@ def test_all_that_is_to_come_is_told(steps):
     assert steps["state_only.0002_next"]["operations"] == []
 
 
-def test_nothing_to_come_is_an_empty_plan(project):
+def test_without_pending_migrations_the_plan_is_empty(project):
     assert project.nothing_to_do == {"vendor": "sqlite", "steps": []}
 
 
-def test_a_new_database_loses_nothing_but_to_sql(project, tmp_path):
+def test_on_a_new_database_only_sql_is_destructive(project, tmp_path):
     found = answer(project(DATABASE=str(tmp_path / "new.sqlite3")))
     assert len(found["steps"]) == 2 * len(CASES)
-    assert {loss for step in found["steps"] for loss in step["destructive"]} == {"Raw SQL operation"}
+    assert {operation for step in found["steps"] for operation in step["destructive"]} == {"Raw SQL operation"}
 
 
-def test_a_plan_runs_nothing(project, steps):
-    """Not even the table of migrations differs from before."""
+def test_planning_changes_nothing_in_the_database(project, steps):
+    """Not even the table of applied migrations changes."""
     dumps = []
     for name in ("db", "done"):
         with sqlite3.connect(project.root / f"{name}.sqlite3") as connection:

@@ -69,14 +69,14 @@ def probe(tmp_path):
     return run
 
 
-def test_a_project_with_a_module_named_as_one_of_ours_is_read(probe):
+def test_a_project_with_a_module_named_as_one_of_ours_is_probed(probe):
     found = probe()
     assert (found["database"], found["staticfiles"], found["static_url"]) == (False, False, "/static/")
     assert (found["migrations"], found["leaves"]) == ([], [])
 
 
 @pytest.mark.parametrize("database", [True, False])
-def test_migrations_and_the_last_ones_of_each_app_are_told_without_a_database(probe, database):
+def test_migrations_and_leaves_are_listed_without_a_database(probe, database):
     found = probe(APPS, *([DATABASE] if database else []))
     assert found["database"] is database
     assert found["migrations"] == sorted(f"{label}.{name}" for label, name in MIGRATIONS)

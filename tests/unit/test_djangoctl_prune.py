@@ -1,4 +1,4 @@
-"""Retention: which releases stay, and which of their static files."""
+"""Retention: which releases stay, and which static files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def app(make_app):
 
 @pytest.fixture
 def make(make_release):
-    """`make(app, "a", "b", live="b")`: good releases in that order of building, activated in that order too."""
+    """`make(app, "a", "b", live="b")`: good releases, built and activated in that order."""
 
     def run(app, *names, live, history=None):
         for name in names:
@@ -33,7 +33,7 @@ def make(make_release):
 
 @pytest.fixture
 def worker():
-    """`worker(directory)`: a process that works there until the test is over."""
+    """`worker(directory)`: a process with that working directory until the test ends."""
     started = []
 
     def run(directory):
@@ -52,21 +52,21 @@ def left(app):
     return [release.id for release in releases.all_of(app)]
 
 
-def test_the_last_good_ones_stay(app, make):
+def test_the_last_good_releases_stay(app, make):
     make(app, "a", "b", "c", "d", live="d")
     assert prune(app) == ["a", "b"]
     assert left(app) == ["c", "d"]
     assert prune(app) == []
 
 
-def test_the_number_is_the_inventorys(make_app, make):
+def test_the_inventory_sets_the_number(make_app, make):
     app = make_app(keep_releases=3)
     make(app, "a", "b", "c", "d", live="d")
     assert prune(app) == ["a"]
 
 
-def test_age_is_the_record_of_activations(app, make):
-    """Built first, and live again a moment ago: neither the order of building nor a file's time counts."""
+def test_the_history_of_activations_decides_about_age(app, make):
+    """The release that was built first is live again: neither the order of building nor a file's time counts."""
     make(app, "a", "b", "c", "d", live="a", history=["b", "c", "d", "a"])
     for age, name in enumerate(["d", "c", "b", "a"]):
         for path in (app.releases / name, app.releases / name / "release.json"):
@@ -75,30 +75,30 @@ def test_age_is_the_record_of_activations(app, make):
     assert left(app) == ["a", "d"]
 
 
-def test_what_was_never_live_goes_before_what_was(app, make, make_release):
+def test_a_release_that_was_never_live_is_removed_first(app, make, make_release):
     make(app, "a", "b", live="b")
     for name in ("never", "newest"):
         make_release(app, name)
     assert prune(app) == ["never"]
-    # The newest is on its way, and takes the place of none that somebody may go back to.
+    # The newest may be waiting for its activation. It does not replace one to roll back to.
     assert left(app) == ["a", "b", "newest"]
 
 
-def test_what_is_live_stays_whatever_the_record_says(make_app, make):
+def test_the_live_release_stays_whatever_the_history_says(make_app, make):
     app = make_app(keep_releases=1)
     make(app, "a", "b", "c", live="a")
     assert prune(app) == ["b"]
     assert left(app) == ["a", "c"]
 
 
-def test_what_the_stand_in_runs_stays(app, make):
+def test_the_release_of_the_stand_in_stays(app, make):
     make(app, "a", "b", "c", "d", live="d")
-    releases.point(app.following, app.releases / "a")
+    releases.point(app.next_link, app.releases / "a")
     assert prune(app) == ["b"]
 
 
 @pytest.mark.parametrize("linked", [False, True], ids=["plain", "root-is-a-link"])
-def test_what_a_process_works_in_stays_until_it_ends(app, make, worker, linked):
+def test_a_release_that_a_process_runs_in_stays_until_the_process_ends(app, make, worker, linked):
     if linked:
         elsewhere = app.root.with_name("disk")
         app.root.rename(elsewhere)
@@ -112,7 +112,7 @@ def test_what_a_process_works_in_stays_until_it_ends(app, make, worker, linked):
     assert prune(app) == ["a"]
 
 
-def test_only_the_last_failed_one_stays(app, make, make_release):
+def test_only_the_last_failed_release_stays(app, make, make_release):
     make(app, "a", "b", live="b")
     for name in ("bad", "worse"):
         make_release(app, name, state="failed")
@@ -122,20 +122,20 @@ def test_only_the_last_failed_one_stays(app, make, make_release):
     assert (app.releases / "worse/build.log").read_text() == "why"
 
 
-def test_a_failed_one_takes_no_good_ones_place(app, make, make_release):
+def test_a_failed_release_does_not_count_as_a_good_one(app, make, make_release):
     make(app, "a", "b", live="b")
     make_release(app, "bad", state="failed")
     assert prune(app) == []
 
 
-def test_the_cache_of_packages_stays(app, make):
+def test_the_package_cache_stays(app, make):
     (app.releases / ".packages/wheel").write_text("x")
     make(app, "a", "b", "c", live="c")
     assert prune(app) == ["a"]
     assert (app.releases / ".packages/wheel").exists()
 
 
-def test_static_files_go_with_the_last_release_that_has_them(app, make_release):
+def test_static_files_are_removed_with_the_last_release_that_has_them(app, make_release):
     names = ["a", "b", "c"]
     for number, name in enumerate(names, 1):
         files = {f"app.{name}.css": name, f"deep/{name}/x.js": name, "shared.css": name * number}
@@ -173,7 +173,7 @@ def test_static_files_that_are_collected_in_the_source_stay(app, make_release):
     assert sorted(path.name for path in app.static.iterdir()) == ["b.css", "c.css"]
 
 
-def test_nothing_removed_is_nothing_swept(app, make):
+def test_static_files_stay_where_no_release_is_removed(app, make):
     make(app, "a", live="a")
     (app.static / "stray.txt").write_text("x")
     assert prune(app) == []

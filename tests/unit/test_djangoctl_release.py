@@ -1,4 +1,4 @@
-"""Releases on disk: what names one, what is written about it, which of them is live, and how an app is read."""
+"""Releases on disk: their ids, their records, which of them is live; and how an app is read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def add_file(app, name, content):
 # Identity
 
 
-def test_identity_is_the_same_again_and_on_each_host(make_app):
+def test_the_id_is_the_same_on_every_host(make_app):
     assert releases.identify(make_app(), "v1", "abc") == releases.identify(make_app("shop", root="/srv/x"), "v1", "abc")
 
 
@@ -93,7 +93,7 @@ def test_label_is_readable_and_harmless(make_app, version, label):
 # Records
 
 
-def test_a_record_is_written_whole(make_app, make_release):
+def test_a_record_is_written_atomically(make_app, make_release):
     release = make_release(make_app(), "v1-1")
     release.write(error="ünï\n")
     assert json.loads((release.path / "release.json").read_text())["error"] == "ünï\n"
@@ -101,7 +101,7 @@ def test_a_record_is_written_whole(make_app, make_release):
     assert not list(release.path.glob(".release.json*"))
 
 
-def test_a_full_disk_leaves_the_record_that_was_there(make_app, make_release, monkeypatch):
+def test_a_full_disk_leaves_the_previous_record(make_app, make_release, monkeypatch):
     release = make_release(make_app(), "v1-1")
 
     def full(*_):
@@ -138,7 +138,7 @@ def test_an_app_without_releases_has_none(make_app):
 
 
 @pytest.mark.parametrize("identity", ["", "other", "../releases/v1-1", ".packages", ".", "..", "/etc", "v1-1/source"])
-def test_reading_what_is_no_release(make_app, make_release, identity):
+def test_reading_something_that_is_no_release(make_app, make_release, identity):
     app = make_app()
     make_release(app, "v1-1")
     with pytest.raises(ConfigError, match=f"shop has no release '{re.escape(identity)}'") as caught:
@@ -153,7 +153,7 @@ def test_nothing_is_live_at_first(make_app):
     assert releases.live_id(make_app()) is None
 
 
-def test_current_is_turned_over_without_a_moment_without_it(make_app, make_release, monkeypatch):
+def test_the_link_is_replaced_without_a_moment_without_it(make_app, make_release, monkeypatch):
     app = make_app()
     old, new = make_release(app, "old", live=True), make_release(app, "new")
     seen = []
@@ -177,7 +177,7 @@ def test_current_is_turned_over_without_a_moment_without_it(make_app, make_relea
     assert sorted(path.name for path in app.root.glob(".*")) == []
 
 
-def test_a_link_left_by_a_killed_run_is_no_obstacle(make_app, make_release):
+def test_a_temporary_link_of_a_killed_run_is_replaced(make_app, make_release):
     app = make_app()
     new = make_release(app, "new")
     (app.root / f".current.{os.getpid()}").symlink_to("nowhere")
@@ -185,7 +185,7 @@ def test_a_link_left_by_a_killed_run_is_no_obstacle(make_app, make_release):
     assert app.current.resolve() == new.path.resolve()
 
 
-def test_a_directory_in_the_place_of_the_link_is_not_taken_for_a_release(make_app):
+def test_a_directory_in_place_of_the_link_is_no_release(make_app):
     app = make_app()
     app.current.mkdir()
     assert releases.live_id(app) is None
@@ -194,7 +194,7 @@ def test_a_directory_in_the_place_of_the_link_is_not_taken_for_a_release(make_ap
 # The app
 
 
-def test_an_unknown_app_is_told_with_those_that_are_known(make_app):
+def test_an_unknown_app_is_reported_with_the_known_ones(make_app):
     make_app("shop")
     make_app("blog")
     with pytest.raises(ConfigError, match="there is no app 'shpo'") as caught:
@@ -211,14 +211,14 @@ def test_a_host_without_apps(make_app, monkeypatch, tmp_path):
     assert caught.value.hint == "known here: none"
 
 
-def test_a_broken_configuration_is_said_and_not_thrown(make_app):
+def test_a_damaged_configuration_is_an_error_message_and_no_traceback(make_app):
     app = make_app()
     (app.config / "app.json").write_text('{"name": ')
     with pytest.raises(ConfigError, match=r"shop/app\.json"):
         apps.load("shop")
 
 
-def test_fingerprint_changes_with_what_a_service_is_started_with(make_app, app_settings, tmp_path, monkeypatch):
+def test_the_fingerprint_covers_what_a_service_starts_with(make_app, app_settings, tmp_path, monkeypatch):
     units = [tmp_path / "socket", tmp_path / "service"]
     monkeypatch.setattr(apps.App, "units", property(lambda self: units))
     seen = [make_app().fingerprint()]

@@ -1,4 +1,4 @@
-"""Static files over releases: what Nginx serves is the union, and what is compressed goes along."""
+"""Static files: Nginx serves those of all releases, with their compressed copies."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_a_hashed_file_is_never_written_again(app, make_release, published):
 @pytest.mark.parametrize(
     "name", ["site.css", "jquery.3.7.1.js", "a.0123456789a.css", "a.0123456789AB.css", "0123456789ab"]
 )
-def test_a_plain_name_belongs_to_the_release_published_last(app, make_release, published, name):
+def test_under_a_plain_name_the_most_recently_published_release_wins(app, make_release, published, name):
     one, two = make_release(app, "one", {name: "one"}), make_release(app, "two", {name: "two!"})
     for release, content in [(one, "one"), (two, "two!"), (one, "one")]:
         assert publish(app, release) == 1
         assert published() == {name: content}
 
 
-def test_files_of_the_same_length_and_date_are_told_by_what_they_hold(app, make_release, published):
+def test_files_of_the_same_length_and_date_are_compared_by_content(app, make_release, published):
     one, two = make_release(app, "one", {"a.css": "one"}), make_release(app, "two", {"a.css": "two"})
     for release in (one, two):
         os.utime(release.path / "static/a.css", (1, 1))
@@ -62,7 +62,7 @@ def test_files_of_the_same_length_and_date_are_told_by_what_they_hold(app, make_
 
 
 def test_a_file_that_only_got_another_date_stays_as_it_is(app, make_release):
-    """Browsers ask by it: one that has the file need not fetch it again."""
+    """Browsers ask by modification time: with the same one, a browser need not fetch the file again."""
     one, two = make_release(app, "one", {"a.css": "same"}), make_release(app, "two", {"a.css": "same"})
     os.utime(one.path / "static/a.css", (1, 1))
     publish(app, one)
@@ -75,7 +75,7 @@ FILE, DIRECTORY = {"docs": "a file"}, {"docs/deep/a.css": "in it", HASHED.replac
 
 @pytest.mark.parametrize(("before", "after"), [(FILE, DIRECTORY), (DIRECTORY, FILE)])
 def test_a_file_and_a_directory_of_one_name(app, make_release, published, before, after):
-    """The release published last has it its way, and a rollback turns it back; until the gate nothing goes."""
+    """The most recently published release wins, also after a rollback. Before the gate, nothing is replaced."""
     one, two = make_release(app, "one", {"x": "1", **before}), make_release(app, "two", {"y": "2", **after})
     publish(app, one)
     assert publish(app, two, replace=False) == 1
@@ -130,14 +130,14 @@ def test_static_files_collected_inside_of_the_source(app, make_release, publishe
     assert not (app.root / "source").exists()
 
 
-def test_everybody_may_read_what_is_published(app, make_release):
+def test_published_files_are_world_readable(app, make_release):
     release = make_release(app, "one", {"deep/a.css": "1"})
     (release.path / "static/deep/a.css").chmod(0o600)
     publish(app, release)
     assert (app.static / "deep/a.css").stat().st_mode & 0o777 == 0o644
 
 
-def test_half_of_a_file_is_never_served(app, make_release, published, monkeypatch):
+def test_published_files_are_replaced_atomically(app, make_release, published, monkeypatch):
     publish(app, make_release(app, "one", {"a.css": "one"}))
 
     def full(source, target, **_options):
@@ -177,16 +177,16 @@ TEXT = b"body { color: black }\n" * 100
 
 
 @pytest.mark.usefixtures("without_brotli")
-def test_text_is_compressed_and_comes_back_the_same(compress):
+def test_text_is_compressed_without_loss(compress):
     root, names = compress({"css/a.css": TEXT, "b.js": TEXT})
     assert names == ["b.js", "b.js.gz", "css/a.css", "css/a.css.gz"]
     assert gzip.decompress((root / "css/a.css.gz").read_bytes()) == TEXT
-    # Nginx answers with the packed file's date, and a browser that asks again must get the same one.
+    # Nginx answers with the compressed file's time, which has to be that of the original.
     assert int((root / "css/a.css.gz").stat().st_mtime) == int((root / "css/a.css").stat().st_mtime)
 
 
 @pytest.mark.usefixtures("without_brotli")
-def test_compressing_twice_gives_the_very_same(compress):
+def test_compressing_twice_gives_the_same_bytes(compress):
     root, names = compress({"a.css": TEXT})
     first = (root / "a.css.gz").read_bytes()
     assert first[4:8] == bytes(4), "the time is in it"
@@ -206,12 +206,12 @@ def test_compressing_twice_gives_the_very_same(compress):
         ("noending", TEXT),
     ],
 )
-def test_what_does_not_gain_is_left(compress, name, content):
+def test_files_that_do_not_shrink_are_left_alone(compress, name, content):
     assert compress({name: content})[1] == [name]
 
 
 @pytest.mark.usefixtures("without_brotli")
-def test_links_are_left(compress, tmp_path):
+def test_links_are_left_alone(compress, tmp_path):
     (tmp_path / "outside.css").write_bytes(TEXT)
     (tmp_path / "collected").mkdir()
     (tmp_path / "collected/a.css").symlink_to(tmp_path / "outside.css")
@@ -235,8 +235,8 @@ def test_a_failing_brotli_fails_the_build(compress, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("ending", [".gz", ".br"])
-def test_what_was_compressed_of_a_file_goes_with_it(app, make_release, published, ending):
-    """Nginx prefers it, and would answer with the release before."""
+def test_a_stale_compressed_file_is_removed(app, make_release, published, ending):
+    """Nginx prefers the compressed file, and would answer with the content of the previous release."""
     one = make_release(
         app, "one", {"a.css": "one", f"a.css{ending}": "one, packed", "b.css": "b", f"b.css{ending}": "b"}
     )
@@ -251,14 +251,14 @@ def test_what_was_compressed_of_a_file_goes_with_it(app, make_release, published
 
 
 @pytest.mark.parametrize("ending", [".gz", ".br"])
-def test_what_is_compressed_anew_takes_the_place_of_the_old(app, make_release, published, ending):
+def test_a_new_compressed_file_replaces_the_old_one(app, make_release, published, ending):
     for name in ("one", "two"):
         publish(app, make_release(app, name, {"a.css": name, f"a.css{ending}": f"{name}, packed"}))
         assert published() == {"a.css": name, f"a.css{ending}": f"{name}, packed"}
 
 
 @pytest.mark.usefixtures("without_brotli")
-def test_compressed_files_are_published_beside_theirs(app, make_release, published):
+def test_compressed_files_are_published_beside_their_originals(app, make_release, published):
     release = make_release(app, "one", {HASHED: "x" * 1000, "a.css": "y" * 1000})
     build.precompress(release.path / "static")
     assert publish(app, release) == 4

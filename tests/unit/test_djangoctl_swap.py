@@ -1,4 +1,4 @@
-"""The swap, with a systemd that notes what it is asked and fails where it is told to."""
+"""The swap, with a fake systemd that records its calls and fails where a test tells it to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEXT, SERVICE, SOCKET = "django-shop-next.service", "django-shop.service", "djan
 
 
 class FakeSystemd:
-    """Units that are up, and every change asked for with what was live and served at that moment."""
+    """The active units, and every call with what was live and served at that moment."""
 
     def __init__(self, app):
         self.app, self.up, self.on, self.calls, self.failing = app, set(), set(), [], {}
@@ -29,12 +29,12 @@ class FakeSystemd:
             (
                 " ".join([verb, *units]),
                 releases.live_id(self.app),
-                releases.linked(self.app.following),
+                releases.linked(self.app.next_link),
                 sorted(path.name for path in self.app.static.iterdir()),
             )
         )
         if verb in ("start", "restart"):
-            env = self.app.live / "env"
+            env = self.app.pinned / "env"
             self.environments.append((units[-1], env.read_text() if env.exists() else None))
         if SERVICE in units and verb in ("stop", "restart"):
             shutil.rmtree(swap.RUN / "django-shop", ignore_errors=True)  # as systemd does with a RuntimeDirectory=
@@ -56,7 +56,7 @@ class FakeSystemd:
         return subprocess.CompletedProcess(words, 0, "", "")
 
     def manage(self, app, release, words, **options):
-        """A hook, noted among the calls so that its place in the order is seen."""
+        """A hook, recorded among the calls to show its place in the order."""
         self.managed.append((release, words, options))
         self.calls.append((f"hook {' '.join(words)}", releases.live_id(app), None, []))
         failed = " ".join(words) in self.broken
@@ -77,7 +77,7 @@ class FakeSystemd:
 
     @property
     def asked(self):
-        """What was asked for, without the cleaning up of a unit's failed state."""
+        """The calls, without those that reset a failed state."""
         return [call[0] for call in self.calls if not call[0].startswith("reset-failed")]
 
 
@@ -93,7 +93,7 @@ def system(app):
 
 @pytest.fixture
 def old(app, make_release, system):
-    """A release that is live in all respects."""
+    """A release that is live and whose units are up."""
     release = make_release(app, "old", {"a.css": "old"})
     assert swap.activate(app, release, system)
     system.calls.clear()
@@ -122,7 +122,7 @@ def test_the_order_of_a_swap(app, make_release, system, old):
     assert moments[f"restart {SERVICE}"] == ("new", "new", ["a.css", "b.css"])
     assert (app.static / "a.css").read_text() == "other"
     assert releases.live_id(app) == "new"
-    assert not os.path.lexists(app.following)
+    assert not os.path.lexists(app.next_link)
     assert system.up == {SOCKET, SERVICE}
 
 
@@ -134,7 +134,7 @@ def test_the_first_release_opens_the_socket(app, make_release, system):
     assert live_json(app)["history"] == ["one"]
 
 
-def test_nothing_to_do_is_nothing_done(app, system, old):
+def test_activating_a_live_release_again_does_nothing(app, system, old):
     before = (app.root / "live.json").read_text()
     assert swap.activate(app, old, system) is False
     assert system.asked == []
@@ -145,11 +145,11 @@ def test_nothing_to_do_is_nothing_done(app, system, old):
 def test_only_a_good_release_goes_live(app, make_release, system, old, state):
     with pytest.raises(ConfigError, match=f"release new is {state}") as caught:
         swap.activate(app, make_release(app, "new", state=state), system)
-    assert caught.value.state == "release old serves on"
+    assert caught.value.state == "release old is still live"
     assert system.asked == []
 
 
-def test_a_gate_that_says_no_changes_nothing_for_users(app, make_release, system, old):
+def test_a_release_that_fails_its_gate_changes_nothing_for_visitors(app, make_release, system, old):
     system.failing["start", NEXT] = 1
     before = (app.root / "live.json").read_text()
     with pytest.raises(GateError) as caught:
@@ -159,17 +159,17 @@ def test_a_gate_that_says_no_changes_nothing_for_users(app, make_release, system
     assert system.up == {SOCKET, SERVICE}
     assert not [call for call in system.asked if SERVICE in call and not call.startswith("enable")]
     assert (app.static / "a.css").read_text() == "old", "users of the old release got the new one's file"
-    assert not os.path.lexists(app.following)
+    assert not os.path.lexists(app.next_link)
     error = caught.value
     assert error.code == 6
     assert "release new did not pass its gate" in error.message
-    assert error.state == "nothing was changed for any user: release old serves on"
+    assert error.state == "no visitor has seen it: release old is still live"
     assert error.log == f"the last 25 lines of {NEXT}"
     assert str(app.releases / "new") in error.hint
     assert f"reset-failed {NEXT}" in [call[0] for call in system.calls]
 
 
-def test_a_gate_that_says_no_to_the_first_release(app, make_release, system):
+def test_a_first_release_that_fails_its_gate(app, make_release, system):
     system.failing["start", NEXT] = 1
     with pytest.raises(GateError) as caught:
         swap.activate(app, make_release(app, "one"), system)
@@ -177,7 +177,7 @@ def test_a_gate_that_says_no_to_the_first_release(app, make_release, system):
     assert releases.live_id(app) is None
 
 
-def test_a_service_that_does_not_restart_gets_the_old_release_back(app, make_release, system, old):
+def test_the_old_release_is_put_back_when_the_service_does_not_start(app, make_release, system, old):
     system.failing["restart", SERVICE] = 1
     before = live_json(app)
     with pytest.raises(ActivationError) as caught:
@@ -192,7 +192,7 @@ def test_a_service_that_does_not_restart_gets_the_old_release_back(app, make_rel
     assert caught.value.log == f"Job failed. See journalctl.\nthe last 25 lines of {SERVICE}"
 
 
-def test_a_service_that_starts_with_neither_is_told_so(app, make_release, system, old):
+def test_a_service_that_starts_on_neither_release_is_reported(app, make_release, system, old):
     system.failing["restart", SERVICE] = 2
     with pytest.raises(ActivationError) as caught:
         swap.activate(app, make_release(app, "new"), system)
@@ -218,7 +218,7 @@ def test_a_socket_that_cannot_be_opened(app, make_release, system, verb):
     assert f"start {NEXT}" not in system.asked
 
 
-# What is owed
+# Pending restarts
 
 
 def pend_configuration(app, system):
@@ -226,7 +226,7 @@ def pend_configuration(app, system):
 
 
 def pend_interrupted(app, system):
-    """Killed after `current` was turned over: the service still runs the old release."""
+    """The activation was killed after `current` had changed: the service still runs the old release."""
     record = live_json(app)
     (app.root / "live.json").write_text(json.dumps(record | {"release": "older"}))
 
@@ -251,7 +251,7 @@ def pend_boot(app, system):
     "change",
     [pend_configuration, pend_interrupted, pend_unwritten, pend_service, pend_socket, pend_boot],
 )
-def test_what_makes_a_swap_due_is_cured_by_it(app, system, old, change):
+def test_activating_clears_whatever_was_pending(app, system, old, change):
     assert not swap.pending(app, "old", system)
     change(app, system)
     assert swap.pending(app, "old", system)
@@ -265,13 +265,13 @@ def test_another_release_is_pending(app, make_release, system, old):
     assert swap.pending(app, "new", system)
 
 
-def test_status_tells_what_is(app, system, old):
+def test_status_of_a_live_app(app, system, old):
     found = swap.status(app, system)
     assert (found["app"], found["release"], found["service"], found["socket"]) == ("shop", "old", True, True)
-    assert found["swap_pending"] is False
+    assert found["restart_pending"] is False
     assert found["activated_at"] == live_json(app)["activated_at"]
     pend_configuration(app, system)
-    assert swap.status(app, system)["swap_pending"] is True
+    assert swap.status(app, system)["restart_pending"] is True
 
 
 def test_status_of_an_app_that_was_never_live(app, system):
@@ -282,7 +282,7 @@ def test_status_of_an_app_that_was_never_live(app, system):
 def test_a_stand_in_left_behind_is_replaced(app, make_release, system, old):
     system.up.add(NEXT)
     make_release(app, "cut-short")
-    releases.point(app.following, app.releases / "cut-short")
+    releases.point(app.next_link, app.releases / "cut-short")
     swap.activate(app, make_release(app, "new"), system)
     moments = [call[:3] for call in system.calls if NEXT in call[0] and not call[0].startswith("reset")]
     assert moments[:2] == [(f"stop {NEXT}", "old", "cut-short"), (f"start {NEXT}", "old", "new")]
@@ -291,7 +291,7 @@ def test_a_stand_in_left_behind_is_replaced(app, make_release, system, old):
 # Going back
 
 
-def test_there_is_nothing_before_the_first(app, system, old):
+def test_the_first_release_has_no_previous_one(app, system, old):
     with pytest.raises(ConfigError, match="no release to go back to"):
         swap.previous(app)
 
@@ -305,7 +305,7 @@ def test_going_back_and_forth(app, make_release, system, old):
     assert swap.previous(app).id == "new"
 
 
-def test_going_back_skips_what_is_gone_or_spoilt(app, make_release, system, old):
+def test_the_previous_release_is_neither_removed_nor_failed(app, make_release, system, old):
     for identity in ("gone", "spoilt", "new"):
         swap.activate(app, make_release(app, identity), system)
     (app.releases / "gone").rename(app.root / "elsewhere")
@@ -316,13 +316,13 @@ def test_going_back_skips_what_is_gone_or_spoilt(app, make_release, system, old)
 # A schema that is ahead
 
 
-def test_a_release_that_does_not_know_the_schema_is_refused(app, make_release, system, old):
+def test_a_release_behind_the_schema_is_refused(app, make_release, system, old):
     swap.activate(app, make_release(app, "new", migrations=["a.0001", "a.0002"]), system)
     system.calls.clear()
     target = make_release(app, "older", migrations=["a.0001"])
-    with pytest.raises(ConfigError, match=r"ahead of release older: it does not know a\.0002\n") as caught:
+    with pytest.raises(ConfigError, match=r"ahead of release older, which lacks a\.0002\n") as caught:
         swap.activate(app, target, system)
-    assert caught.value.state == "nothing was changed: release new serves on"
+    assert caught.value.state == "nothing was changed: release new is still live"
     assert (system.asked, releases.live_id(app)) == ([], "new")
     assert swap.activate(app, target, system, allow_schema_ahead=True) is True
     assert releases.live_id(app) == "older"
@@ -351,11 +351,11 @@ LIVE = {"migrations": ["a.0001", "a.0002", "b.0001"], "leaves": ["a.0002", "b.00
         ({"migrations": ["a.0001", "a.0002"]}, {"migrations": ["a.0002"]}, "a.0001"),
     ],
 )
-def test_what_of_the_schema_a_release_has_to_know(app, make_release, system, old, live, target, unknown):
+def test_migrations_that_a_release_must_have(app, make_release, system, old, live, target, unknown):
     swap.activate(app, make_release(app, "new", **live), system)
     target = make_release(app, "target", **target)
     if unknown:
-        with pytest.raises(ConfigError, match=rf"it does not know {unknown}\n"):
+        with pytest.raises(ConfigError, match=rf"which lacks {unknown}\n"):
             swap.activate(app, target, system)
     else:
         assert swap.activate(app, target, system)
@@ -369,27 +369,27 @@ def test_a_migration_for_a_release_that_did_not_go_live_counts(app, make_release
     one, two = (make_release(app, name, migrations=["a.0001"], leaves=["a.0001"]) for name in ("one", "two"))
     swap.activate(app, one, system)
     migrated(app, "a.0002", "gone.0001")
-    with pytest.raises(ConfigError, match=r"ahead of release two: it does not know a\.0002\n") as caught:
+    with pytest.raises(ConfigError, match=r"ahead of release two, which lacks a\.0002\n") as caught:
         swap.activate(app, two, system)
-    assert caught.value.state == "nothing was changed: release one serves on"
+    assert caught.value.state == "nothing was changed: release one is still live"
     assert swap.activate(app, two, system, allow_schema_ahead=True)
 
 
-def test_what_serves_may_get_another_environment_whatever_the_schema_is(app, make_release, system, old):
+def test_the_live_release_may_get_another_environment_whatever_the_schema_is(app, make_release, system, old):
     swap.activate(app, make_release(app, "one", migrations=["a.0001"], leaves=["a.0001"]), system)
     migrated(app, "a.0002")
     pend_configuration(app, system)
     assert swap.activate(app, releases.read(app, "one"), system) is True
 
 
-def test_a_first_release_that_does_not_know_the_schema(app, make_release, system):
+def test_a_first_release_behind_the_schema_is_refused(app, make_release, system):
     migrated(app, "a.0002")
-    with pytest.raises(ConfigError, match=r"does not know a\.0002") as caught:
+    with pytest.raises(ConfigError, match=r"which lacks a\.0002") as caught:
         swap.activate(app, make_release(app, "one", migrations=["a.0001"]), system)
     assert caught.value.state == "nothing was live before"
 
 
-def test_a_release_with_more_migrations_is_welcome(app, make_release, system, old):
+def test_a_release_ahead_of_the_schema_goes_live(app, make_release, system, old):
     swap.activate(app, make_release(app, "new", migrations=["a.0001"]), system)
     assert swap.activate(app, make_release(app, "newer", migrations=["a.0001", "a.0002"]), system)
 
@@ -406,7 +406,7 @@ def hooked(make_app, old):
     return make_app(hooks=HOOKS)
 
 
-def test_hooks_come_around_the_swap(hooked, make_release, system):
+def test_hooks_run_before_and_after_the_swap(hooked, make_release, system):
     swap.activate(hooked, make_release(hooked, "new"), system)
     moments = {call[0]: call[1] for call in system.calls}
     assert [word for word in system.asked if word.startswith(("hook", "start", "restart"))] == [
@@ -420,7 +420,7 @@ def test_hooks_come_around_the_swap(hooked, make_release, system):
     assert {release for release, _words, _options in system.managed} == {"new"}
 
 
-def test_a_hook_before_that_fails_stops_the_swap(hooked, make_release, system):
+def test_a_failing_before_activate_hook_stops_the_swap(hooked, make_release, system):
     system.broken.add("b 1")
     with pytest.raises(HookError) as caught:
         swap.activate(hooked, make_release(hooked, "new", {"b.css": "new"}), system)
@@ -430,7 +430,7 @@ def test_a_hook_before_that_fails_stops_the_swap(hooked, make_release, system):
     assert not (hooked.static / "b.css").exists()
 
 
-def test_a_hook_afterwards_that_fails_takes_nothing_back(hooked, make_release, system):
+def test_a_failing_after_activate_hook_leaves_the_release_live(hooked, make_release, system):
     system.broken.add("a 1")
     with pytest.raises(HookError) as caught:
         swap.activate(hooked, make_release(hooked, "new"), system)
@@ -447,7 +447,7 @@ def hasty(make_app, old):
     return make_app(start_timeout=0.2)
 
 
-def test_a_service_without_a_worker_gets_the_old_release_back(hasty, make_release, system):
+def test_the_old_release_is_put_back_when_no_worker_starts(hasty, make_release, system):
     system.mute.add("new")
     with pytest.raises(ActivationError) as caught:
         swap.activate(hasty, make_release(hasty, "new", {"b.css": "new"}), system)
@@ -458,8 +458,8 @@ def test_a_service_without_a_worker_gets_the_old_release_back(hasty, make_releas
     assert system.asked[-3:] == [f"restart {SERVICE}", f"restart {SERVICE}", f"stop {NEXT}"]
 
 
-def test_no_worker_with_either_is_told_so(hasty, make_release, system):
-    """Its master may be up: without a worker nobody is answered."""
+def test_no_worker_on_either_release_is_reported(hasty, make_release, system):
+    """The master may be up: without a worker it answers no request."""
     system.mute |= {"new", "old"}
     with pytest.raises(ActivationError) as caught:
         swap.activate(hasty, make_release(hasty, "new"), system)
@@ -486,7 +486,7 @@ def test_the_stand_in_stays_until_there_is_a_worker(app, make_release, system, o
 # What goes with it
 
 
-def test_processes_move_after_the_service_and_are_noted(make_app, make_release, system, old):
+def test_processes_restart_after_the_service_and_are_recorded(make_app, make_release, system, old):
     app = make_app(processes=["django-shop-mail.service"], timers=["django-shop-tidy.timer"])
     assert swap.pending(app, "old", system)
     swap.activate(app, make_release(app, "new"), system)
@@ -502,7 +502,7 @@ def test_processes_move_after_the_service_and_are_noted(make_app, make_release, 
     assert swap.pending(app, "new", system)
 
 
-def test_a_process_that_does_not_start_takes_the_release_back(make_app, make_release, system, old):
+def test_the_old_release_is_put_back_when_a_process_does_not_start(make_app, make_release, system, old):
     app = make_app(processes=["django-shop-mail.service"])
     system.failing["restart", "django-shop-mail.service"] = 1
     with pytest.raises(ActivationError) as caught:
@@ -510,7 +510,7 @@ def test_a_process_that_does_not_start_takes_the_release_back(make_app, make_rel
     assert (releases.live_id(app), caught.value.state) == ("old", "release old was put back")
 
 
-def test_a_process_that_does_not_stay_up_takes_the_release_back(make_app, make_release, system, old):
+def test_the_old_release_is_put_back_when_a_process_does_not_stay_up(make_app, make_release, system, old):
     app = make_app(processes=["django-shop-mail.service"])
     system.falling["django-shop-mail.service"] = ["new"]
     before = live_json(app)
@@ -524,7 +524,9 @@ def test_a_process_that_does_not_stay_up_takes_the_release_back(make_app, make_r
     assert system.asked[-5:] == [*moved, *moved, f"stop {NEXT}"]
 
 
-def test_a_process_that_stays_up_in_neither_does_not_mean_that_nothing_serves(make_app, make_release, system, old):
+def test_a_process_that_stays_up_on_neither_release_does_not_mean_that_nothing_serves(
+    make_app, make_release, system, old
+):
     app = make_app(processes=["django-shop-mail.service"])
     system.falling["django-shop-mail.service"] = ["new", "old"]
     with pytest.raises(ActivationError) as caught:
@@ -537,17 +539,17 @@ def test_a_process_that_stays_up_in_neither_does_not_mean_that_nothing_serves(ma
 
 
 def configure(app, text, **settings):
-    """What the role does: it writes what is to come, whatever is live."""
+    """Write the next configuration, as the role does."""
     (app.config / "env").write_text(text)
     content = json.loads((app.config / "app.json").read_text()) | settings
     (app.config / "app.json").write_text(json.dumps(content))
 
 
 def live_configuration(app):
-    return (app.live / "env").read_text(), json.loads((app.live / "app.json").read_text())["keep_releases"]
+    return (app.pinned / "env").read_text(), json.loads((app.pinned / "app.json").read_text())["keep_releases"]
 
 
-def test_what_the_role_writes_goes_live_with_the_release_that_passed_its_gate(app, make_release, system, old):
+def test_the_configuration_is_pinned_once_the_release_has_passed_its_gate(app, make_release, system, old):
     configure(app, "A=1\n", keep_releases=7)
     assert live_configuration(app) == ("", app["keep_releases"])
     system.environments.clear()
@@ -558,7 +560,7 @@ def test_what_the_role_writes_goes_live_with_the_release_that_passed_its_gate(ap
     assert live_configuration(app) == ("A=1\n", 7), "it is no copy"
 
 
-def test_what_a_release_that_fails_its_gate_came_with_does_not_go_live(app, make_release, system, old):
+def test_the_configuration_of_a_release_that_fails_its_gate_is_not_pinned(app, make_release, system, old):
     configure(app, "A=1\n", keep_releases=7)
     system.failing["start", NEXT] = 1
     with pytest.raises(GateError):
@@ -566,7 +568,7 @@ def test_what_a_release_that_fails_its_gate_came_with_does_not_go_live(app, make
     assert live_configuration(app) == ("", app["keep_releases"])
 
 
-def test_a_release_that_does_not_start_takes_its_configuration_with_it(app, make_release, system, old):
+def test_the_previous_configuration_is_pinned_again_when_a_release_does_not_start(app, make_release, system, old):
     configure(app, "A=1\n", keep_releases=7)
     system.failing["restart", SERVICE] = 1
     system.environments.clear()
@@ -577,8 +579,8 @@ def test_a_release_that_does_not_start_takes_its_configuration_with_it(app, make
     assert swap.pending(app, "old", system), "what the inventory says is still to come"
 
 
-def test_the_configuration_of_a_first_release_that_does_not_start_stays(app, make_release, system):
-    """There is nothing to go back to; its service has to be able to read what it is started with."""
+def test_the_configuration_of_a_first_release_that_does_not_start_stays_pinned(app, make_release, system):
+    """There is no previous configuration, and the service has to read one to start."""
     configure(app, "A=1\n")
     system.failing["restart", SERVICE] = 1
     with pytest.raises(ActivationError):
@@ -590,35 +592,35 @@ def copies(app):
     return {path.name for path in app.config.glob(".live-*")}
 
 
-def test_the_first_configuration_has_none_before_it(app):
-    assert swap.adopt(app) is None
-    assert copies(app) == {os.readlink(app.live)}, "the link is to hold wherever the directory is looked at from"
+def test_the_first_pinned_configuration_has_no_previous_one(app):
+    assert swap.pin_configuration(app) is None
+    assert copies(app) == {os.readlink(app.pinned)}, "the link is to hold wherever the directory is looked at from"
 
 
-def test_a_configuration_that_is_put_back_is_still_there(app):
-    swap.adopt(app)
-    first = app.live.resolve()
+def test_the_previously_pinned_configuration_is_kept(app):
+    swap.pin_configuration(app)
+    first = app.pinned.resolve()
     configure(app, "A=1\n")
-    assert swap.adopt(app) == first
+    assert swap.pin_configuration(app) == first
     assert (first / "env").read_text() == ""
-    assert copies(app) == {first.name, app.live.resolve().name}
-    second = app.live.resolve()
+    assert copies(app) == {first.name, app.pinned.resolve().name}
+    second = app.pinned.resolve()
     configure(app, "A=2\n")
-    assert swap.adopt(app) == second
-    assert copies(app) == {second.name, app.live.resolve().name}, "older ones pile up, secrets and all"
+    assert swap.pin_configuration(app) == second
+    assert copies(app) == {second.name, app.pinned.resolve().name}, "older ones pile up, secrets and all"
 
 
-def test_the_same_configuration_is_one_copy(app):
-    swap.adopt(app)
-    before = app.live.resolve()
-    assert swap.adopt(app) == before
-    assert (app.live.resolve(), copies(app)) == (before, {before.name})
+def test_an_unchanged_configuration_is_pinned_once(app):
+    swap.pin_configuration(app)
+    before = app.pinned.resolve()
+    assert swap.pin_configuration(app) == before
+    assert (app.pinned.resolve(), copies(app)) == (before, {before.name})
 
 
-def test_a_file_that_is_live_is_never_half_there(app, monkeypatch):
-    """A timer may start at any moment, also while a release with the same configuration goes live."""
+def test_a_pinned_file_is_always_whole(app, monkeypatch):
+    """A timer may start at any moment, also while the same configuration is pinned again."""
     configure(app, "A=1\n")
-    swap.adopt(app)
+    swap.pin_configuration(app)
 
     def full(source, target, **_options):
         open(target, "w").close()
@@ -626,29 +628,29 @@ def test_a_file_that_is_live_is_never_half_there(app, monkeypatch):
 
     monkeypatch.setattr(swap.shutil, "copy2", full)
     with pytest.raises(OSError, match="No space left"):
-        swap.adopt(app)
+        swap.pin_configuration(app)
     assert live_configuration(app) == ("A=1\n", app["keep_releases"])
 
 
 @pytest.mark.parametrize("name", ["env", "app.json"])
-def test_either_file_makes_another(app, name):
-    swap.adopt(app)
-    before = app.live.resolve()
+def test_a_change_in_either_file_makes_another_pinned_configuration(app, name):
+    swap.pin_configuration(app)
+    before = app.pinned.resolve()
     (app.config / name).write_text((app.config / name).read_text() + "\n")
-    swap.adopt(app)
-    assert app.live.resolve() != before
+    swap.pin_configuration(app)
+    assert app.pinned.resolve() != before
 
 
-def test_one_that_was_cut_short_is_made_whole(app):
-    swap.adopt(app)
-    (app.live / "env").unlink()
-    (app.live / "app.json").write_text("{")
-    swap.adopt(app)
+def test_an_incomplete_pinned_configuration_is_completed(app):
+    swap.pin_configuration(app)
+    (app.pinned / "env").unlink()
+    (app.pinned / "app.json").write_text("{")
+    swap.pin_configuration(app)
     assert live_configuration(app) == ("", app["keep_releases"])
 
 
-def test_the_copies_are_for_those_who_may_read_the_originals(app, monkeypatch):
-    """The app's user reads app.json and enters the directory; the environment is for root alone."""
+def test_pinned_files_keep_owner_and_mode(app, monkeypatch):
+    """The app's user reads app.json and enters the directory; only root reads the environment."""
     (app.config / "env").chmod(0o600)
     (app.config / "app.json").chmod(0o640)
     owned = {}
@@ -663,15 +665,15 @@ def test_the_copies_are_for_those_who_may_read_the_originals(app, monkeypatch):
         return os.stat_result([*found[:4], *owners[path], *found[6:]])
 
     monkeypatch.setattr(type(app.config), "stat", owned_by_others)
-    swap.adopt(app)
-    live = app.live.resolve()
+    swap.pin_configuration(app)
+    live = app.pinned.resolve()
     paths = {live: (0, 901), live / "app.json": (0, 902), live / "env": (903, 904)}
     assert owned == {stat(path).st_ino: ids for path, ids in paths.items()}
     modes = {path.name: stat(path).st_mode & 0o777 for path in (live / "app.json", live / "env")}
     assert (stat(live).st_mode & 0o777, modes) == (0o750, {"app.json": 0o640, "env": 0o600})
 
 
-def test_old_releases_go_with_a_swap(make_app, make_release, system, old):
+def test_activating_prunes_old_releases(make_app, make_release, system, old):
     app = make_app(keep_releases=2)
     for identity in ("second", "third"):
         swap.activate(app, make_release(app, identity), system)

@@ -1,4 +1,4 @@
-"""The seam to systemd: what is put on command lines, and what is kept off them."""
+"""The interface to systemd: what goes on command lines, and what does not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from test_role_django import HOSTILE, environment_file
 
 @pytest.fixture
 def calls(monkeypatch, tmp_path):
-    """What would be run: the words, and the environment file that they name, as it was at that moment."""
+    """The commands that would run, each with the content of its environment file."""
     seen = []
 
     def run(words, **options):
@@ -35,7 +35,7 @@ def calls(monkeypatch, tmp_path):
     return seen
 
 
-def test_variables_reach_a_command_to_the_letter(calls, make_app):
+def test_variables_reach_a_command_literally(calls, make_app):
     variables = {f"V{number}": value for number, value in enumerate(HOSTILE)}
     systemd.Systemd().run(make_app(), ["true"], properties=[], environment=variables)
     ((_words, _options, given),) = calls
@@ -76,7 +76,7 @@ def test_output_is_captured_or_passed_on(calls, make_app, output):
     assert options["stdin"] == subprocess.DEVNULL
 
 
-def test_management_runs_as_the_service_does(calls, make_app):
+def test_manage_runs_as_the_service_does(calls, make_app):
     app = make_app(sandbox=["NoNewPrivileges=yes", "SystemCallFilter=~@privileged @resources"])
     systemd.Systemd().manage(app, "v1-1", ["manage.py", "migrate"])
     words = calls[0][0]
@@ -88,14 +88,14 @@ def test_management_runs_as_the_service_does(calls, make_app):
 
 
 @pytest.mark.parametrize(("release", "env"), [("current", "live/env"), ("v1-1", "env"), ("next", "env")])
-def test_what_is_live_runs_with_the_environment_it_went_live_with(calls, make_app, release, env):
+def test_the_live_release_runs_with_its_pinned_environment(calls, make_app, release, env):
     app = make_app()
     systemd.Systemd().manage(app, release, ["manage.py", "shell"])
     files = [word.rpartition("=")[2] for word in calls[0][0] if word.startswith("--property=EnvironmentFile=")]
     assert files[:2] == [f"-{app.secret}", f"{app.config}/{env}"]
 
 
-def test_management_in_another_sandbox(calls, make_app):
+def test_manage_in_another_sandbox(calls, make_app):
     systemd.Systemd().manage(make_app(sandbox=["ProtectHome=yes"]), "v1-1", ["x"], sandbox=["ProtectSystem=strict"])
     words = calls[0][0]
     assert "--property=ProtectSystem=strict" in words
@@ -123,7 +123,7 @@ def test_the_journal_of_a_unit(calls):
         ("", False),
     ],
 )
-def test_steady_is_what_was_started_once(monkeypatch, shown, steady):
+def test_a_steady_unit_is_active_and_was_never_restarted(monkeypatch, shown, steady):
     def run(words, **_options):
         assert words[:2] == ["systemctl", "show"]
         assert words[-1] == "x@1.service"

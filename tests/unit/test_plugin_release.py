@@ -239,8 +239,8 @@ def test_a_new_source_is_sent_once(ask, source, tmp_path):
     answer, fake = ask({"source": {"path": str(source)}, "version": "v1"}, answers=answers)
     assert answer["release"] == "x"
     assert fake.sent == [(b"\x1f\x8b", "/tmp/remote/source.tar.gz"), "removed"]
-    assert "archive" not in fake.asked[0]
-    assert fake.asked[1]["archive"] == "/tmp/remote/source.tar.gz"
+    assert "source" not in fake.asked[0]
+    assert fake.asked[1]["source"] == {"archive": "/tmp/remote/source.tar.gz"}
     assert fake.asked[1]["version"] == "v1"
     assert not list(tmp_path.glob("tmp*")), "the archive was left on the controller"
 
@@ -262,7 +262,7 @@ def test_check_mode_sends_what_a_rehearsal_needs(ask, source):
     answers = [{"changed": True, "release": "x"}, {"changed": True, "release": "x", "plan": ["p"]}]
     answer, fake = ask({"source": {"path": str(source)}}, check_mode=True, answers=answers)
     assert answer["plan"] == ["p"]
-    assert fake.asked[1]["archive"] == "/tmp/remote/source.tar.gz"
+    assert fake.asked[1]["source"] == {"archive": "/tmp/remote/source.tar.gz"}
     assert fake.sent[-1] == "removed"
 
 
@@ -280,19 +280,26 @@ def test_a_wheel_is_named_by_its_content(ask, tmp_path):
     first = fake.asked[0]
     assert first["version"] == "shop-1.4.2-py3-none-any"
     assert fake.sent[0] == (b"PK", f"/tmp/remote/{wheel.name}")
-    assert fake.asked[1]["package"] == f"/tmp/remote/{wheel.name}"
+    assert fake.asked[1]["source"] == {"package": f"/tmp/remote/{wheel.name}"}
     wheel.write_bytes(b"PK2")
     assert ask({"source": {"package": str(wheel)}})[1].asked[0]["revision"] != first["revision"]
 
 
 def test_a_requirement_names_itself(ask):
     _answer, fake = ask({"source": {"package": "shop==1.4.2"}})
-    assert (fake.asked[0]["revision"], fake.asked[0]["package"], fake.sent) == ("shop==1.4.2", "shop==1.4.2", [])
+    assert (fake.asked[0]["revision"], fake.sent) == ("shop==1.4.2", [])
+    assert fake.asked[0]["source"] == {"package": "shop==1.4.2"}
 
 
-def test_a_checkout_on_the_host(ask):
-    _answer, fake = ask({"source": {"tree": "/srv/shop/repo"}, "revision": "abc"})
-    assert (fake.asked[0]["tree"], fake.asked[0]["revision"]) == ("/srv/shop/repo", "abc")
+@pytest.mark.parametrize("source", [{"tree": "/srv/shop/repo"}, {"archive": "/srv/shop/source.tar.gz"}])
+def test_a_source_on_the_host(ask, source):
+    _answer, fake = ask({"source": source, "revision": "abc"})
+    assert (fake.asked[0]["source"], fake.asked[0]["revision"], fake.sent) == (source, "abc", [])
+
+
+def test_the_record_names_who_asks(ask):
+    assert ask({"state": "active", "release": "x"})[1].asked[0]["actor"].endswith(" by ansible")
+    assert ask({"state": "active", "release": "x", "actor": "the pipeline"})[1].asked[0]["actor"] == "the pipeline"
 
 
 @pytest.mark.parametrize(
@@ -300,7 +307,7 @@ def test_a_checkout_on_the_host(ask):
     [
         ({"path": "/no/such/place"}, r"django_app\.source\.path of app 'shop': '/no/such/place' is no directory"),
         ({"package": "/no/such.whl"}, r"django_app\.source\.package of app 'shop': '/no/such\.whl' is no file"),
-        ({}, "exactly one of tree, path, package; found none"),
+        ({}, "exactly one of tree, archive, path, package; found none"),
         ({"path": "/x", "package": "y"}, "exactly one of"),
     ],
 )

@@ -36,7 +36,7 @@ def answer_of_hosts() -> list:
         for domain, trusted in (("guestbook.test", authority), ("second.test", f"{ROOT}/build/default/second.pem")):
             health = json.loads(Browser(address_of(name), domain, trusted).text("/healthz"))
             seen.append((name, domain, health["status"], health["release"]))
-        known = {app["app"]: (app["release"], app["swap_pending"]) for app in json.loads(state.stdout)["apps"]}
+        known = {app["app"]: (app["release"], app["restart_pending"]) for app in json.loads(state.stdout)["apps"]}
         seen.append([known["guestbook"], known["second"]])
     return seen
 
@@ -139,7 +139,7 @@ BEFORE_GOING_LIVE = {
     ),
     "missing project directory": (
         {"project_dir": "src"},
-        ["django_app.project_dir of app 'guestbook'", "'src' is no directory"],
+        ["django_app.project_dir of app 'guestbook'", "'src' is not a directory"],
     ),
     "wrong settings module": (
         {"settings_module": "guestbook.production"},
@@ -206,7 +206,7 @@ def small_disk():
 
 @pytest.mark.parametrize(
     ("space", "wanted"),
-    [(500, "40 MB free, a release wants 500 MB (django_minimum_free_space)"), (1, "No space left on device")],
+    [(500, "40 MB free, a release needs 500 MB (django_minimum_free_space)"), (1, "No space left on device")],
     ids=["foreseen", "not foreseen"],
 )
 def test_full_disk(tmp_path, small_disk, space, wanted):

@@ -1,4 +1,4 @@
-"""Releases that cannot serve: each is refused with its cause named, the old one serves on, a good one follows."""
+"""Releases that cannot serve: each is refused with its cause named, the old one stays live, a good one follows."""
 
 import re
 
@@ -57,7 +57,7 @@ def test_bad_release_changes_nothing(kind):
         for host in fleet.HOSTS[:1] if kind == "migration" else fleet.HOSTS:
             said = failure(result.stdout, host)
             assert not [words for words in told if words not in said], f"{host}: {said}"
-            assert f"release {before[host]} serves on" in said, said
+            assert f"release {before[host]} is still live" in said, said
         for host in fleet.HOSTS:
             kept = fleet.ctl(host, "guestbook", "releases")["releases"]
             assert [entry["state"] for entry in kept if entry["version"] == kind] == [state]
@@ -77,6 +77,6 @@ def test_bad_environment_is_not_what_a_crashed_master_starts_with():
         fleet.answers(host, 10)
         assert fleet.served(host) == before[host]
         assert fleet.environment_of(host, "django-guestbook.service")["ALLOWED_HOSTS"] == "guestbook.test"
-        assert fleet.ctl(host, "guestbook", "status")["swap_pending"], "the change is still owed"
+        assert fleet.ctl(host, "guestbook", "status")["restart_pending"], "the change still waits for a restart"
     fleet.deploy("steady")
-    assert not any(fleet.both(lambda host: fleet.ctl(host, "guestbook", "status")["swap_pending"]).values())
+    assert not any(fleet.both(lambda host: fleet.ctl(host, "guestbook", "status")["restart_pending"]).values())

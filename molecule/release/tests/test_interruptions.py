@@ -54,7 +54,7 @@ def test_killed_controller(step, tmp_path):
     assert set(fleet.both(fleet.version).values()) == {release}
     for host in fleet.HOSTS:
         status = fleet.ctl(host, "guestbook", "status")
-        assert not status["swap_pending"]
+        assert not status["restart_pending"]
         assert fleet.on(host, "systemctl", "is-active", "django-guestbook-next.service", check=False).returncode != 0
         assert not [
             entry for entry in fleet.ctl(host, "guestbook", "releases")["releases"] if entry["state"] == "building"

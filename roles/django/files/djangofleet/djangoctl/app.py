@@ -1,10 +1,11 @@
-"""An app as the role has configured it: app.json and the paths that follow from it."""
+"""An app as the role configured it: app.json, and the paths derived from it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,21 +19,21 @@ class App:
     """One app of this host.
 
     :param config: its directory below /etc/djangofleet.
-    :param settings: the content of app.json; the role's template is the one place that lists its keys.
-    :param is_live: whether these are the settings of what is live, not of what comes next.
+    :param settings: the content of app.json. Only the role that writes it lists its keys.
+    :param is_pinned: whether these settings come from the pinned configuration, not from the role's latest.
     """
 
     name: str
     config: Path
     settings: dict
-    is_live: bool = False
+    is_pinned: bool = False
 
     def __getitem__(self, key: str):
         return self.settings[key]
 
     @property
     def build(self) -> dict:
-        """The settings that make a release what it is: a change in any of them makes another release."""
+        """The settings that a release depends on: a change in any of them makes another release."""
         return self.settings["build"]
 
     @property
@@ -45,7 +46,7 @@ class App:
 
     @property
     def packages(self) -> Path:
-        """The cache of packages; releases share its files by hard links."""
+        """uv's package cache. Virtualenvs share its files by hard links."""
         return self.releases / ".packages"
 
     @property
@@ -54,37 +55,37 @@ class App:
         return self.root / "current"
 
     @property
-    def following(self) -> Path:
-        """The link to the release that the stand-in runs while `current` is on its way."""
+    def next_link(self) -> Path:
+        """The link to the release that the stand-in runs during a swap; on disk it is called `next`."""
         return self.root / "next"
 
     @property
     def static(self) -> Path:
-        """The static files of all releases kept, as Nginx serves them."""
+        """The static files of all kept releases, as Nginx serves them."""
         return self.root / "static"
 
     @property
     def maintenance(self) -> Path:
-        """While this file is there, Nginx shows visitors its text instead of the site."""
+        """While this file exists, Nginx shows it to visitors instead of the site."""
         return self.static / ".maintenance.html"
 
     @property
-    def live(self) -> Path:
-        """The link to copies of `env` and `app.json` as the live release was started with.
+    def pinned(self) -> Path:
+        """The pinned configuration: a link to copies of `env` and `app.json` that the live release was activated with.
 
-        What the role writes is for what comes next. Until that has passed its gate, whatever starts again, be it a
-        master that crashed or the whole host, starts with these.
+        The role writes the configuration of the next activation beside it. Until that passes its gate, a service that
+        restarts, after a crash or a reboot, starts with the pinned one.
         """
         return self.config / "live"
 
     @property
     def settings_file(self) -> Path:
-        """The app.json that these settings come from."""
-        return (self.live if self.is_live else self.config) / "app.json"
+        """The app.json that these settings were read from."""
+        return (self.pinned if self.is_pinned else self.config) / "app.json"
 
     @property
     def secret(self) -> Path:
-        """The generated SECRET_KEY, as an environment file."""
+        """The generated SECRET_KEY, in the format of an environment file."""
         return self.config / "secret"
 
     @property
@@ -93,25 +94,25 @@ class App:
 
     @property
     def units(self) -> list[Path]:
-        """The unit files that a process of the app is started with."""
+        """The unit files that start the processes of the app."""
         return sorted(Path("/etc/systemd/system") / name for name in self.settings["unit_files"])
 
     def fingerprint(self) -> str:
-        """A digest of all that a running service was started with, apart from its release."""
+        """A digest of what a service starts with besides its release: Gunicorn's settings, environment and units."""
         digest = hashlib.sha256(json.dumps(self["gunicorn"], sort_keys=True).encode())
         for path in [self.config / "env", *self.units]:
             digest.update(b"\0" + (path.read_bytes() if path.exists() else b""))
         return digest.hexdigest()
 
 
-def load(name: str, *, live: bool = False) -> App:
-    """The app of that name.
+def load(name: str, *, pinned: bool = False) -> App:
+    """Read the app of that name.
 
-    :param live: with the settings of what is live, not of what comes next.
-    :raises ConfigError: there is none, or its configuration cannot be read.
+    :param pinned: read the pinned configuration, which the live release runs with, not the role's latest.
+    :raises ConfigError: there is no such app, or its configuration cannot be read.
     """
     config = CONFIG_ROOT / name
-    path = config / "live" / "app.json" if live else config / "app.json"
+    path = config / "live" / "app.json" if pinned else config / "app.json"
     try:
         settings = json.loads(path.read_text())
     except FileNotFoundError:
@@ -124,9 +125,20 @@ def load(name: str, *, live: bool = False) -> App:
         raise ConfigError(f"{path} cannot be read", hint="run djangoctl as root") from None
     except ValueError as error:
         raise ConfigError(f"{path} is damaged: {error}", hint="run the play that wrote it again") from None
-    return App(name, config, settings, live)
+    return App(name, config, settings, pinned)
 
 
 def names() -> list[str]:
-    """The apps of this host, in order."""
-    return sorted(path.parent.name for path in CONFIG_ROOT.glob("*/app.json"))
+    """The names of the apps on this host, sorted.
+
+    :raises PermissionError: the user may not read the configuration of an app. A glob would leave it out in silence.
+    """
+    directories = CONFIG_ROOT.iterdir() if CONFIG_ROOT.is_dir() else ()
+    return sorted(path.name for path in directories if _is_file(path / "app.json"))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False

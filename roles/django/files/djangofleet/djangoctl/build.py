@@ -1,4 +1,4 @@
-"""Builds a release: slow and harmless. Nothing that serves is touched, and what fails is marked and kept."""
+"""Builds a release. A build touches nothing live; a failed one is marked and kept with its log."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from .systemd import Systemd
 PROBE = Path(__file__).with_name("probe.py")
 GUNICORN = Path(__file__).parent.with_name("requirements") / "gunicorn.txt"
 LOG_LINES = 25
-REFUSED = "could not be installed"
-# What compresses well. Images, fonts and archives are compressed already.
+NOT_INSTALLED = "could not be installed"
+# Formats that compress well. Images, fonts and archives are compressed already.
 COMPRESSIBLE = {
     *(".css", ".csv", ".htm", ".html", ".ico", ".js", ".json", ".map", ".md", ".mjs", ".otf", ".svg"),
     *(".ttf", ".txt", ".wasm", ".webmanifest", ".xml", ".yaml", ".yml"),
@@ -39,9 +39,9 @@ COMPRESSIBLE = {
 
 @dataclass(frozen=True)
 class Source:
-    """Where the code comes from, exactly one of the three.
+    """Where the code comes from: exactly one of the three.
 
-    :param tree: a directory on this host, such as a checkout; its .git is left behind.
+    :param tree: a directory on this host, such as a checkout; its .git is not copied.
     :param archive: a tar archive on this host.
     :param package: a requirement, or the path of a wheel on this host.
     """
@@ -52,19 +52,19 @@ class Source:
 
 
 def build(app: App, identity: str, source: Source, system: Systemd, **facts: object) -> Release:
-    """Build the release of that id, unless it is there and good.
+    """Build the release of that id, unless a good one exists.
 
-    :param facts: noted in release.json as they are: version, revision.
-    :raises BuildError: a step failed. The directory stays, marked as failed, with its log.
+    :param facts: written to release.json as they are: version, revision.
+    :raises BuildError: a step failed. The release stays, marked as failed, with its log.
     """
     path = app.releases / identity
     release = Release(path, releases.read_json(path / "release.json"))
     if release.state == GOOD:
         return release
-    if identity in (releases.live_id(app), releases.linked(app.following)):
+    if identity in (releases.live_id(app), releases.linked(app.next_link)):
         raise BuildError(
             f"{app.name}: release {identity} is in use but its release.json is broken",
-            state="nothing was changed; it serves on",
+            state="nothing was changed",
             hint=f"deploy another version, then remove {path}",
         )
     _require_space(app)
@@ -88,7 +88,7 @@ def build(app: App, identity: str, source: Source, system: Systemd, **facts: obj
 
 
 def ensure_secret(app: App) -> None:
-    """Make the app's SECRET_KEY once; it never leaves the host and never changes by itself."""
+    """Generate the app's SECRET_KEY once. It never leaves the host and never changes by itself."""
     if app["generate_secret"] and not app.secret.exists():
         temporary = app.secret.with_name(".secret")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -99,7 +99,7 @@ def ensure_secret(app: App) -> None:
 
 def _untouched(app: App) -> str:
     live = releases.live_id(app)
-    return f"nothing live was changed: release {live} serves on" if live else "nothing was live before"
+    return f"nothing live was changed: release {live} is still live" if live else "nothing was live before"
 
 
 def _require_space(app: App) -> None:
@@ -107,7 +107,7 @@ def _require_space(app: App) -> None:
     free = shutil.disk_usage(app.root).free // 1_000_000
     if free < needed:
         raise BuildError(
-            f"{app.name}: {app.root} has {free} MB free, a release wants {needed} MB (django_minimum_free_space)",
+            f"{app.name}: {app.root} has {free} MB free, a release needs {needed} MB (django_minimum_free_space)",
             state=_untouched(app),
             hint=f"make room: djangoctl {app.name} releases shows what is kept",
         )
@@ -136,7 +136,7 @@ class _Build:
         for command in self.app.build["hooks"]:
             self.check("hooks.build", f"'{command}' failed", self.manage(shlex.split(command)))
         self.deploy_check()
-        # Nothing can be written there later, so what Python would cache at first import is made now.
+        # The app cannot write to its code later, so the bytecode is compiled now.
         self.manage(["python", "-m", "compileall", "-q", "."])
         self.own("root", self.tree, self.static)
         precompress(self.static)
@@ -175,16 +175,16 @@ class _Build:
         if not self.project.is_dir():
             self.fail(
                 "project_dir",
-                f"'{self.app.build['project_dir']}' is no directory of the source",
-                "name the directory that manage.py is in",
+                f"'{self.app.build['project_dir']}' is not a directory of the source",
+                "set project_dir to the directory that contains manage.py",
             )
         if not self.app.build["packaged"] and not (self.project / "manage.py").is_file():
             found = sorted(str(path.parent.relative_to(self.tree)) for path in self.tree.glob("**/manage.py"))[:5]
-            hint = f"set project_dir to one of: {', '.join(found)}" if found else "the source has no manage.py at all"
+            hint = f"set project_dir to one of: {', '.join(found)}" if found else "the source has no manage.py"
             self.fail("project_dir", f"'{self.app.build['project_dir']}' has no manage.py", hint)
 
     def link_shared(self) -> None:
-        """Let what outlives a release lie outside of it, where the project expects it in its tree."""
+        """Link media and shared paths into the tree: they are stored outside of the release, which they outlive."""
         build = self.app.build
         if build["media_root"]:
             self.link(build["media_root"], self.app.root / "media")
@@ -210,7 +210,7 @@ class _Build:
             self.own(self.app["user"], self.static)
 
     def link(self, name: str, target: Path) -> None:
-        """Put a link into the tree in place of what lies there."""
+        """Replace a path of the tree by a link."""
         path = self.tree / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir() and not path.is_symlink():
@@ -229,28 +229,36 @@ class _Build:
     # Environment
 
     def install(self) -> None:
-        """Make the virtualenv and install what the project asks for, and gunicorn if it does not ask for it."""
+        """Create the virtualenv, install the project's requirements, and gunicorn if they do not include it."""
         build, venv = self.app.build, self.release.path / "venv"
         venv.mkdir()
         self.own(self.app["user"], venv)
         self.uv(
-            "python", "no virtualenv could be made of it", "venv", "--clear", "--python", build["python"], str(venv)
+            "python",
+            "no virtualenv could be created with it",
+            "venv",
+            "--clear",
+            "--python",
+            build["python"],
+            str(venv),
         )
         kind, name = self.requirements()
         if kind == "lock":
-            self.uv("requirements", REFUSED, "sync", "--frozen", "--no-dev", "--no-editable", "--compile-bytecode")
+            self.uv(
+                "requirements", NOT_INSTALLED, "sync", "--frozen", "--no-dev", "--no-editable", "--compile-bytecode"
+            )
         elif kind == "file":
-            self.uv("requirements", REFUSED, "pip", "install", "--compile-bytecode", "--requirement", name)
-            if self.in_src(name):
+            self.uv("requirements", NOT_INSTALLED, "pip", "install", "--compile-bytecode", "--requirement", name)
+            if self.needs_installation(name):
                 root = str(self._found(name).parent)
-                self.uv("requirements", REFUSED, "pip", "install", "--compile-bytecode", "--no-deps", root)
+                self.uv("requirements", NOT_INSTALLED, "pip", "install", "--compile-bytecode", "--no-deps", root)
         if self.app.build["packaged"]:
-            self.uv("source.package", REFUSED, "pip", "install", "--compile-bytecode", self.package())
+            self.uv("source.package", NOT_INSTALLED, "pip", "install", "--compile-bytecode", self.package())
         if not (venv / "bin" / "gunicorn").exists():
-            self.uv("gunicorn", REFUSED, "pip", "install", "--compile-bytecode", "--requirement", str(GUNICORN))
+            self.uv("gunicorn", NOT_INSTALLED, "pip", "install", "--compile-bytecode", "--requirement", str(GUNICORN))
 
     def package(self) -> str:
-        """The requirement to install; a wheel is taken to where the build may read it."""
+        """The requirement to install. A wheel is copied into the release, where the build may read it."""
         wheel = Path(self.source.package)
         if not wheel.is_file():
             return self.source.package
@@ -260,7 +268,7 @@ class _Build:
         return str(copy)
 
     def requirements(self) -> tuple[str, str]:
-        """What the project's dependencies are read from: ("lock"|"file"|"none", name)."""
+        """The file that lists the project's dependencies: ("lock"|"file"|"none", name)."""
         name = self.app.build["requirements"]
         if name and not (self.project / name).is_file() and not (self.tree / name).is_file():
             known = sorted(path.name for path in self.project.iterdir() if path.suffix in (".txt", ".toml", ".lock"))
@@ -274,8 +282,8 @@ class _Build:
                 return ("lock", candidate) if Path(candidate).name == "uv.lock" else ("file", self._relative(candidate))
         return "none", ""
 
-    def in_src(self, name: str) -> bool:
-        """Whether a project's own code lies in src/: manage.py can import that only once it is installed."""
+    def needs_installation(self, name: str) -> bool:
+        """Whether the project's own code is in src/, where manage.py can import it only once it is installed."""
         path = self._found(name)
         source = path.parent / "src"
         if path.name != "pyproject.toml" or not source.is_dir() or self.project.is_relative_to(source):
@@ -286,7 +294,7 @@ class _Build:
         return self.project / name if (self.project / name).is_file() else self.tree / name
 
     def _relative(self, name: str) -> str:
-        """A requirements file as seen from the project's directory, where uv runs."""
+        """The path of a requirements file for uv, which runs in the project's directory."""
         return name if (self.project / name).is_file() else str(self.tree / name)
 
     def uv(self, key: str, failure: str, *words: str) -> None:
@@ -300,7 +308,7 @@ class _Build:
             properties=[
                 *self.app["build_sandbox"],
                 f"EnvironmentFile={self.app.config}/build.env",
-                f"ReadWritePaths={self.app.releases}",  # one mount for both: links do not cross mounts
+                f"ReadWritePaths={self.app.releases}",  # one mount for cache and venv: hard links do not cross mounts
                 f"WorkingDirectory={where}",
             ],
             environment={
@@ -317,7 +325,7 @@ class _Build:
     # Project
 
     def probe(self) -> dict:
-        """Import the application as gunicorn will, and learn from it where static files go."""
+        """Import the application as gunicorn will, and read its settings, such as where static files go."""
         output = self.release.path / "probe.json"
         output.touch()
         shutil.chown(output, self.app["user"])
@@ -348,7 +356,7 @@ class _Build:
             self.check("source", "collectstatic failed", self.manage(words))
 
     def deploy_check(self) -> None:
-        """Django's own advice about the settings. It is shown and stops nothing: errors stop collectstatic already."""
+        """Record the advice of `check --deploy`. It fails no build: real errors have failed collectstatic already."""
         result = self.manage(["manage.py", "check", "--deploy"], output=None)
         text = (result.stdout or "").strip()
         with self.log() as log:
@@ -356,9 +364,9 @@ class _Build:
         self.release.write(deploy_check=text)
 
     def manage(self, words: Sequence[str], **options) -> subprocess.CompletedProcess:
-        """Run a command in the release with the app's environment; the tree may be written.
+        """Run a command in the release with the app's environment. It may write to the tree.
 
-        So may what is linked into the tree and the cache: settings that open a log file do it at import.
+        It may also write to the linked directories and the cache, since some settings open a log file at import.
         """
         root = self.app.root
         writable = " ".join(str(path) for path in (self.release.path, root / "shared", root / "media", root / "cache"))
@@ -369,7 +377,7 @@ class _Build:
     # Plumbing
 
     def log(self) -> IO:
-        """The build's log, opened for the next step."""
+        """The build's log, opened for the next step. `step` is where the step's output begins."""
         handle = open(self.release.log, "a")  # noqa: SIM115  (a child writes to it)
         self.step = handle.tell()
         return handle
@@ -379,7 +387,7 @@ class _Build:
             with open(self.release.log, errors="replace") as log:
                 log.seek(self.step)
                 lines = log.read().splitlines()[-LOG_LINES:]
-            self.fail(key, failure, f"mend it and deploy again; all of the log is in {self.release.log}", lines)
+            self.fail(key, failure, f"fix it and deploy again; the whole log is in {self.release.log}", lines)
 
     def fail(self, key: str, found: str, hint: str, lines: Sequence[str] = ()) -> None:
         raise BuildError(
@@ -390,7 +398,7 @@ class _Build:
         )
 
     def own(self, user: str, *roots: Path) -> None:
-        """Give trees to a user, links not followed. What root owns, the app can read and no longer write."""
+        """Give trees to a user without following links. Once root owns a tree, the app can read it and not write it."""
         uid, gid = pwd.getpwnam(user).pw_uid, grp.getgrnam(self.app["group"]).gr_gid
         for root in roots:
             below = (
@@ -403,20 +411,20 @@ class _Build:
 
 
 def _group_readable(mode: int) -> int:
-    """A mode whose group may read (and run) what the owner may, and in which nobody else may write."""
+    """The mode with the owner's read and execute bits for the group too, and write access for the owner alone."""
     owner = stat.S_IMODE(mode) & 0o700
     return (stat.S_IMODE(mode) | (owner >> 3)) & ~0o022
 
 
 def precompress(root: Path) -> None:
-    """Put a .gz and, where the host has brotli, a .br beside every static file that gains by it."""
-    files = [path for path in sorted(root.rglob("*")) if path.suffix in COMPRESSIBLE and _plain(path)]
+    """Write a .gz and, if the host has brotli, a .br beside every static file that shrinks by it."""
+    files = [path for path in sorted(root.rglob("*")) if path.suffix in COMPRESSIBLE and _worth_compressing(path)]
     brotli = shutil.which("brotli")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda path: _compress(path, brotli), files))
 
 
-def _plain(path: Path) -> bool:
+def _worth_compressing(path: Path) -> bool:
     return path.is_file() and not path.is_symlink() and path.stat().st_size >= 256
 
 

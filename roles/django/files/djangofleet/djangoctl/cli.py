@@ -1,10 +1,4 @@
-"""The command line: reads words, calls one function, prints a result.
-
-Exit codes: 0 done · 1 unexpected failure · 2 bad usage or input · 3 locked by somebody else · 4 the build failed ·
-5 a migration failed or was refused · 6 the gate said no, or the app is not healthy · 7 activation failed, and what
-served before was put back if it could be · 8 a hook failed. After 2 to 6 no other release is live than before. After
-7 and 8 the message says what serves. `manage` and `logs` end with the code of the command that they run.
-"""
+"""The command line: parses the arguments, calls one function per command, prints its result."""
 
 from __future__ import annotations
 
@@ -19,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import launch, swap
+from . import __version__, launch, swap
 from . import release as releases
 from .app import App, load, names
 from .build import Source, build
@@ -29,6 +23,35 @@ from .migrate import migrate, plan
 from .prune import prune
 from .systemd import Systemd
 
+DESCRIPTION = """\
+djangoctl manages the releases of the Django apps on this host. Run it as root.
+
+  djangoctl                          which apps are here, and what is live
+  djangoctl shop status              the live release of shop, its units and its lock
+  djangoctl shop check               request the health path, as the gate does
+  djangoctl shop logs --follow       the log of the service, its processes and timers
+  djangoctl shop releases            the releases on this host
+  djangoctl shop rollback --dry-run  which release a rollback would activate
+  djangoctl shop rollback            put the previous release live again
+  djangoctl shop activate <id>       put another release live
+  djangoctl shop maintenance on      show visitors a maintenance page; `off` ends it
+  djangoctl shop manage shell        run manage.py as the service runs
+
+`djangoctl shop <command> --help` lists the options of a command."""
+EXIT_CODES = """\
+exit codes:
+  0  done
+  1  unexpected failure
+  2  bad usage or input, or no permission
+  3  locked by somebody else
+  4  the build failed
+  5  a migration failed or was refused
+  6  the gate refused the release, or the app is not healthy
+  7  activation failed; the previous release was put back if possible
+  8  a hook failed
+
+After 2 to 6 the same release is live as before. After 7 and 8 the message says which one is. `manage` and `logs` end
+with the code of the command that they run."""
 REHEARSAL = ".rehearsal"
 REHEARSAL_LINES = 200
 PAGE = """<!doctype html>
@@ -65,15 +88,15 @@ def do_releases(app: App, options: argparse.Namespace) -> dict:
 
 
 def do_build(app: App, options: argparse.Namespace) -> dict:
-    """Build a release of a source, unless the very same is there."""
+    """Build the release of a source, unless it is built already."""
     system = Systemd()
     identity = releases.identify(app, options.version or options.revision[:12], options.revision)
-    there = releases.Release(app.releases / identity, releases.read_json(app.releases / identity / "release.json"))
+    release = releases.Release(app.releases / identity, releases.read_json(app.releases / identity / "release.json"))
     result = {
         "release": identity,
         "before": releases.live_id(app),
-        "changed": there.state != releases.GOOD,
-        "pending": there.state != releases.GOOD or swap.pending(app, identity, system),
+        "changed": release.state != releases.GOOD,
+        "pending": release.state != releases.GOOD or swap.pending(app, identity, system),
         "plan": [],
     }
     source = Source(tree=options.tree, archive=options.archive, package=options.package)
@@ -82,29 +105,29 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
             return {**result, **_rehearse(app, source, system)}
         with recorded(app, "build", identity):
             try:
-                there = build(app, identity, source, system, version=options.version, revision=options.revision)
+                release = build(app, identity, source, system, version=options.version, revision=options.revision)
             except BuildError:
-                prune(app)  # this is the last failed one now
+                prune(app)  # of the failed releases only this one stays
                 raise
         live = releases.Release(app.current, releases.read_json(app.current / "release.json"))
-        if there.migrations - live.migrations:  # else there is nothing to plan, and a deploy need not wait for it
-            result["plan"] = plan(app, there, system)
-    return {**result, **_advice(there)}
+        if release.migrations - live.migrations:  # without new ones the plan is empty, and takes seconds to make
+            result["plan"] = plan(app, release, system)
+    return {**result, **_advice(release)}
 
 
 def _rehearse(app: App, source: Source, system: Systemd) -> dict:
-    """Build a release for nothing but to see that it can be built, and what its migrations would do."""
+    """Build a release to see whether it builds and what its migrations would do, and remove it again."""
     path = app.releases / REHEARSAL
     with held(app, "rehearse"):
-        shutil.rmtree(path, ignore_errors=True)  # of one that was cut short
+        shutil.rmtree(path, ignore_errors=True)  # an interrupted rehearsal may have left it
         try:
             trial = build(app, REHEARSAL, source, system)
             return {"plan": plan(app, trial, system), **_advice(trial)}
         except BuildError as error:
             log = path / "build.log"
-            if str(log) in error.hint:  # which goes with the rest
+            if str(log) in error.hint:  # the log is removed with the release
                 error.log = "\n".join(log.read_text(errors="replace").splitlines()[-REHEARSAL_LINES:])
-                error.hint = "mend it and try again; nothing of the rehearsal was kept"
+                error.hint = "fix it and try again; nothing of the rehearsal was kept"
             raise
         finally:
             if path.exists():
@@ -149,7 +172,7 @@ def _activate(app: App, release: releases.Release, action: str, options: argpars
 
 @contextmanager
 def recorded(app: App, action: str, identity: str) -> Iterator[dict]:
-    """Hold the lock for an action, and note in the audit trail how it ended. Yields a place for further facts."""
+    """Hold the lock for an action and record its result in the audit trail. Yields a dictionary for further facts."""
     facts: dict = {"release": identity}
     with held(app, f"{action} {identity}"):
         try:
@@ -161,7 +184,7 @@ def recorded(app: App, action: str, identity: str) -> Iterator[dict]:
 
 
 def do_check(app: App, options: argparse.Namespace) -> dict:
-    """Ask a release for its health, as its gate does, and look whether all of the app's units are up."""
+    """Request the health path of a release, as the gate does, and check that all units of the app are up."""
     system = Systemd()
     seen = swap.status(app, system)
     result = system.manage(app, options.release, ["gate"], purpose="check")
@@ -180,7 +203,7 @@ def do_check(app: App, options: argparse.Namespace) -> dict:
 
 
 def do_maintenance(app: App, options: argparse.Namespace) -> dict:
-    """Show visitors a text instead of the site, or the site again. Addresses that the inventory names see it anyway."""
+    """Show visitors a maintenance page, or the site again. Addresses in `maintenance_allow` always see the site."""
     wanted, before = options.switch == "on", app.maintenance.exists()
     if wanted:
         app.maintenance.write_text(maintenance_page(options.message))
@@ -201,7 +224,7 @@ def do_prune(app: App, options: argparse.Namespace) -> dict:
 
 
 def do_manage(app: App, options: argparse.Namespace) -> int:
-    """Run manage.py in the live release as its service runs: same user, environment and sandbox."""
+    """Run manage.py in a release with the user, environment and sandbox of its service."""
     given = {}
     for item in options.env:
         name, sign, value = item.partition("=")
@@ -222,19 +245,26 @@ def do_manage(app: App, options: argparse.Namespace) -> int:
 
 
 def do_logs(app: App, options: argparse.Namespace) -> int:
-    # By name: a pattern for all would find those of shop-two for shop. A template stands for its instances.
+    # Units are listed by name: the pattern django-shop* would match those of the app shop-two. `@.` is a template.
     units = [f"--unit={name.replace('@.', '@*.')}" for name in app["unit_files"]]
     words = ["journalctl", *units, f"--lines={options.lines}", "--no-pager", "--output=short-iso"]
     return subprocess.run([*words, *(["--follow"] if options.follow else [])], check=False).returncode
 
 
 def parser() -> argparse.ArgumentParser:
-    """The words djangoctl understands."""
+    """The parser of all commands and their options."""
     top = argparse.ArgumentParser(
-        prog="djangoctl", usage="djangoctl [list | <app> <command>] [--json]", description=__doc__
+        prog="djangoctl",
+        usage="djangoctl [list | <app> <command>] [--json]",
+        description=DESCRIPTION,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("app", help="the name of an app; `djangoctl list`, or `djangoctl` alone, lists them")
-    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    top.add_argument(
+        "--version", action="version", help="show the version and exit", version=f"djangoctl {__version__}"
+    )
+    top.add_argument("app", help="the name of an app; `djangoctl` alone, or `djangoctl list`, lists the apps")
+    commands = top.add_subparsers(dest="command", required=True, metavar="command", prog="djangoctl <app>")
 
     def add(name: str, action: Callable, text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
@@ -242,39 +272,41 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print the result as JSON")
         return command
 
-    add("status", do_status, "what is live, and how it is")
+    add("status", do_status, "which release is live, and whether its units are up")
     add("releases", do_releases, "the releases on this host")
     command = add("build", do_build, "build a release; harmless to what is live")
-    command.add_argument("--revision", required=True, help="what names the source for good: a commit, a digest")
-    command.add_argument("--version", default="", help="what names it for people")
+    command.add_argument("--revision", required=True, help="the immutable name of the source: a commit, a digest")
+    command.add_argument("--version", default="", help="the readable name of the release")
     source = command.add_mutually_exclusive_group()
     source.add_argument("--tree", type=Path, help="a directory on this host")
     source.add_argument("--archive", type=Path, help="a tar archive on this host")
     source.add_argument("--package", help="a requirement, or a wheel on this host")
     command.add_argument("--dry-run", action="store_true", help="say what would be done")
-    command.add_argument("--rehearse", action="store_true", help="build, plan the migrations, and remove it again")
+    command.add_argument("--rehearse", action="store_true", help="build, plan the migrations, remove the release")
     command = add("plan", do_plan, "what the migrations of a release would do")
     command.add_argument("release")
-    command = add("migrate", do_migrate, "bring the database to a release")
+    command = add("migrate", do_migrate, "run the migrations of a release")
     command.add_argument("release")
-    command.add_argument("--allow-destructive", action="store_true", help="also by operations that destroy or rewrite")
+    command.add_argument(
+        "--allow-destructive", action="store_true", help="also run operations that destroy or rewrite data"
+    )
     command = add("activate", do_activate, "put a release live without dropping a request")
     command.add_argument("release")
     _swap_options(command)
-    command = add("rollback", do_rollback, "put the release before, or a named one, live again")
+    command = add("rollback", do_rollback, "put the previous release, or a named one, live again")
     command.add_argument("release", nargs="?")
     _swap_options(command)
-    command = add("check", do_check, "ask for the app's health as the gate does")
+    command = add("check", do_check, "request the health path as the gate does, and check the units")
     command.add_argument("release", nargs="?", default="current")
-    command = add("maintenance", do_maintenance, "show visitors a text instead of the site")
+    command = add("maintenance", do_maintenance, "show visitors a maintenance page instead of the site")
     command.add_argument("switch", choices=["on", "off"])
     command.add_argument("--message", default="We are at work here and will be back soon.")
-    add("prune", do_prune, "remove releases that nobody will go back to")
-    command = add("manage", do_manage, "run manage.py as the app's service runs")
-    command.add_argument("--release", default="current", help="in this release instead of the live one")
+    add("prune", do_prune, "remove old releases beyond the number to keep")
+    command = add("manage", do_manage, "run manage.py with user, environment and sandbox of the service")
+    command.add_argument("--release", default="current", help="run it in this release instead of the live one")
     command.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="a further variable")
-    command.add_argument("words", nargs=argparse.REMAINDER, help="the words after manage.py")
-    command = add("logs", do_logs, "what the app has logged")
+    command.add_argument("words", nargs=argparse.REMAINDER, help="the arguments of manage.py")
+    command = add("logs", do_logs, "the log of the app's units")
     command.add_argument("--lines", type=int, default=50)
     command.add_argument("--follow", action="store_true")
     return top
@@ -282,55 +314,58 @@ def parser() -> argparse.ArgumentParser:
 
 def _swap_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dry-run", action="store_true", help="say what would be done")
-    command.add_argument("--allow-schema-ahead", action="store_true", help="even if the database is ahead of it")
-    command.add_argument("--unless-live", action="store_true", help="do nothing if it is live, whatever has changed")
+    command.add_argument("--allow-schema-ahead", action="store_true", help="although the database is ahead of it")
+    command.add_argument(
+        "--unless-live", action="store_true", help="leave a live release alone, even if a restart is pending"
+    )
 
 
 def main(words: list[str]) -> int:
     """Run one command; returns the exit code."""
     as_json = "--json" in words
     try:
-        if len(words) > 2 and words[1] == "exec":  # the start of every process of an app: no argparse on that way
-            launch.run(load(words[0], live=words[2] == "current"), words[2], words[3:])
-        os.umask(0o022)  # a stricter one of the caller would keep Nginx from static files and the socket's directory
-        if [word for word in words if word != "--json"] in ([], ["list"]):  # an app of that name takes a command
+        if len(words) > 2 and words[1] == "exec":  # every process of an app starts here: skip argparse
+            launch.run(load(words[0], pinned=words[2] == "current"), words[2], words[3:])
+        os.umask(0o022)  # with a stricter umask of the caller, Nginx could not read static files
+        if [word for word in words if word != "--json"] in ([], ["list"]):  # an app named list has a command after it
             result = do_list(argparse.Namespace())
         else:
             options = parser().parse_args(words)
             result = options.action(load(options.app), options)
     except CtlError as error:
-        return _refuse(error, as_json)
+        return _report(error, as_json)
     except PermissionError as error:
-        return _refuse(ConfigError(f"{error.filename}: permission denied", hint="run djangoctl as root"), as_json)
+        return _report(ConfigError(f"{error.filename}: permission denied", hint="run djangoctl as root"), as_json)
     if isinstance(result, int):
         return result
     print(json.dumps(result) if as_json else render(result))
     return 0
 
 
-def _refuse(error: CtlError, as_json: bool) -> int:
+def _report(error: CtlError, as_json: bool) -> int:
+    """Print a failure and return its exit code."""
     print(json.dumps(error.as_dict()) if as_json else f"djangoctl: {error}", file=sys.stdout if as_json else sys.stderr)
     return error.code
 
 
 def render(result: dict) -> str:
-    """A result as a person reads it: lists as tables, all else a line each."""
+    """A result as text: a table for a list of dictionaries, a line for anything else."""
     lines = []
     for key, value in result.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            rows = [list(value[0]), *([_word(row[name]) for name in value[0]] for row in value)]
+            rows = [list(value[0]), *([_cell(row[name]) for name in value[0]] for row in value)]
             widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
             lines += [
                 "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
             ]
         elif value not in ("", [], None):
-            lines.append(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else _word(value)}")
+            lines.append(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else _cell(value)}")
     return "\n".join(lines)
 
 
-def _word(value: object) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_word(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {_cell(inner)}" for key, inner in value.items())
     return (
         {True: "yes", False: "no", None: "-"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
     )

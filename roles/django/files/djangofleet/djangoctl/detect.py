@@ -1,4 +1,4 @@
-"""Finds out what a project calls its settings and its application, where the inventory does not say."""
+"""Detects a project's settings module and application where the inventory does not name them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 from .app import App
 
-# As `startproject` writes it into manage.py, wsgi.py and asgi.py.
+# The line that `startproject` writes into manage.py, wsgi.py and asgi.py.
 SETTINGS = re.compile(r"""DJANGO_SETTINGS_MODULE["']\s*,\s*["']([\w.]+)["']""")
 
 
 def detect(
     app: App, tree: Path, project: Path, fail: Callable[[str, str, str], None], installed: Iterable[Path] = ()
 ) -> dict[str, str]:
-    """The settings module and the application of a source, as release.json notes them.
+    """The settings module and the application of a source, as release.json records them.
 
-    :param fail: called with key, finding and advice where there is no telling, or what the inventory says is not there.
-    :param installed: directories of the virtualenv that modules are imported from as well.
+    :param fail: called with key, finding and advice if nothing is found, or not what the inventory names.
+    :param installed: the virtualenv's directories of modules, which may hold the application too.
     """
     build = app.build
     interface = build["interface"]
@@ -34,7 +34,7 @@ def detect(
         package = settings.split(".")[0]
         application = f"{package}.{interface}:application"
     module = application.partition(":")[0]
-    if not build["packaged"] and not any(_is_there(root, module) for root in (project, *installed)):
+    if not build["packaged"] and not any(_has_module(root, module) for root in (project, *installed)):
         found = [
             ".".join(path.relative_to(project).with_suffix("").parts)
             for path in sorted(project.glob(f"**/{interface}.py"))
@@ -65,6 +65,6 @@ def _settings(project: Path) -> str:
     return ""
 
 
-def _is_there(root: Path, module: str) -> bool:
+def _has_module(root: Path, module: str) -> bool:
     path = root.joinpath(*module.split("."))
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()

@@ -1,4 +1,4 @@
-"""What djangoctl says when it cannot go on, and the exit code that goes with it."""
+"""The failures of djangoctl: message, state, hint and exit code."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from __future__ import annotations
 class CtlError(Exception):
     """A failure that an operator can act on.
 
-    :param message: what was found, beginning with the variable's path where an input is at fault.
-    :param state: what serves now, after the failure.
+    :param message: what was found. It begins with the variable's path where the inventory is wrong.
+    :param state: which release is live after the failure.
     :param hint: what to do next.
-    :param log: the last lines that explain it.
+    :param log: the last log lines that explain the failure.
     """
 
     code = 1
@@ -34,13 +34,13 @@ class CtlError(Exception):
 
 
 class ConfigError(CtlError):
-    """The app, a release or an option is not there or makes no sense."""
+    """The app, the release or an option does not exist or is not valid."""
 
     code = 2
 
 
 class LockedError(CtlError):
-    """Somebody else is at work on this app."""
+    """Somebody else holds the lock of this app."""
 
     code = 3
 
@@ -52,30 +52,30 @@ class BuildError(CtlError):
 
 
 class MigrationError(CtlError):
-    """The database could not be brought to the release. The old release serves on."""
+    """A migration failed or was refused. The old release is still live."""
 
     code = 5
 
 
 class GateError(CtlError):
-    """The release did not pass its health check. No user has seen it."""
+    """The release did not pass its health check. No visitor has seen it."""
 
     code = 6
 
 
 class ActivationError(CtlError):
-    """The release passed its gate and yet could not be put live; what served before was put back."""
+    """The service did not start on a release that had passed its gate. The state says what is live."""
 
     code = 7
 
 
 class HookError(CtlError):
-    """A command of the app at a point of the deploy failed. The state says what is live."""
+    """A hook of the app failed. The state says what is live."""
 
     code = 8
 
 
 class UnhealthyError(CtlError):
-    """A health check that was asked for found something wrong."""
+    """`djangoctl check` found the app unhealthy."""
 
     code = 6

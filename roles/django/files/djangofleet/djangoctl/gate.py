@@ -1,7 +1,8 @@
-"""Runs inside a release, by its interpreter, before the release may serve: boots the app and asks for its health.
+"""The gate: loads a release's application and requests its health path, before the release may serve.
 
-Usage: gate.py <app.json> <module:attribute>. It stands alone. The request is made in process, with the site's
-own Host and as if over https: a probe without them gets 400 or a redirect from any well-kept Django, and says nothing.
+Usage: gate.py <app.json> <module:attribute>. The release's interpreter runs it, so it imports nothing of djangoctl. The
+request is made in process, with the site's own Host and as if over https. Without these, a well-configured Django
+answers 400 or redirects, which says nothing about its health.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import sys
 import time
 
 
-class Late(BaseException):
-    """The time is over. No Exception: the app's own handlers would make an answer of it."""
+class HealthTimeout(BaseException):
+    """The health check took too long. Not an Exception, which the app's own handlers would turn into a response."""
 
 
 def load(application: str):
     """The application object that `module:attribute` names."""
-    module, _, name = application.partition(":")
+    module, _colon, name = application.partition(":")
     target = importlib.import_module(module)
     for part in (name or "application").split("."):
         target = getattr(target, part)
@@ -31,7 +32,7 @@ def load(application: str):
 
 def ask_wsgi(application, path: str, query: str, host: str) -> tuple[int, bytes]:
     """Status and body of a GET by PEP 3333."""
-    seen: list[str] = []
+    statuses: list[str] = []
     environ = {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
@@ -54,12 +55,12 @@ def ask_wsgi(application, path: str, query: str, host: str) -> tuple[int, bytes]
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
-    parts = application(environ, lambda status, headers, exc_info=None: seen.append(status))
+    parts = application(environ, lambda status, headers, exc_info=None: statuses.append(status))
     try:
         body = b"".join(parts)
     finally:
         getattr(parts, "close", lambda: None)()
-    return int(seen[-1].split()[0]), body
+    return int(statuses[-1].split()[0]), body
 
 
 def ask_asgi(application, path: str, query: str, host: str) -> tuple[int, bytes]:
@@ -88,28 +89,28 @@ def ask_asgi(application, path: str, query: str, host: str) -> tuple[int, bytes]
     sent: list[dict] = []
 
     async def exchange() -> None:
-        over = asyncio.Event()
+        answered = asyncio.Event()
         requests = [{"type": "http.request", "body": b"", "more_body": False}]
 
         async def receive() -> dict:
             if requests:
                 return requests.pop()
-            await over.wait()
+            await answered.wait()
             return {"type": "http.disconnect"}
 
         async def send(message: dict) -> None:
             sent.append(message)
 
         await application(scope, receive, send)
-        over.set()
+        answered.set()
 
     asyncio.run(exchange())
     status = next(message["status"] for message in sent if message["type"] == "http.response.start")
     return status, b"".join(message.get("body", b"") for message in sent if message["type"] == "http.response.body")
 
 
-def verdict(health: dict, status: int, body: bytes) -> str:
-    """Why an answer is not healthy; empty if it is."""
+def unhealthy_reason(health: dict, status: int, body: bytes) -> str:
+    """Why a response is not healthy; empty if it is."""
     if not health["status_min"] <= status <= health["status_max"]:
         return f"answered {status}, expected {health['status_min']} to {health['status_max']}"
     if health["contains"] and health["contains"].encode() not in body:
@@ -123,33 +124,33 @@ def main(config: str, name: str) -> int:
     health = settings["health"]
     if not health["enabled"]:
         return 0
-    sys.path[0] = os.getcwd()  # in place of the directory of this file: a project may have a package `release` too
+    sys.path[0] = os.getcwd()  # instead of this file's directory: the project may have a package `release` too
 
-    def give_up(_signal, _frame) -> None:
-        raise Late(f"no answer within {health['timeout']} s")
+    def time_out(_signal, _frame) -> None:
+        raise HealthTimeout(f"no answer within {health['timeout']} s")
 
-    signal.signal(signal.SIGALRM, give_up)
-    path, _, query = health["path"].partition("?")
+    signal.signal(signal.SIGALRM, time_out)
+    path, _mark, query = health["path"].partition("?")
     ask = ask_asgi if settings["build"]["interface"] == "asgi" else ask_wsgi
     host = settings["domains"][0].replace("*", "www", 1)
-    application, why = None, ""
+    application, reason = None, ""
     for attempt in range(1 + health["retries"]):
         if attempt:
             time.sleep(health["delay"])
         signal.alarm(health["timeout"])
         try:
             application = application or load(name)
-            why = verdict(health, *ask(application, path, query, host))
-        except (Exception, Late) as error:
+            reason = unhealthy_reason(health, *ask(application, path, query, host))
+        except (Exception, HealthTimeout) as error:
             signal.alarm(0)
             if application is None:
                 raise
-            why = str(error) if isinstance(error, Late) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, HealthTimeout) else f"{type(error).__name__}: {error}"
         finally:
             signal.alarm(0)
-        if not why:
+        if not reason:
             return 0
-        print(f"gate: GET {health['path']} as {host}: {why}", file=sys.stderr, flush=True)
+        print(f"gate: GET {health['path']} as {host}: {reason}", file=sys.stderr, flush=True)
     return 1
 
 

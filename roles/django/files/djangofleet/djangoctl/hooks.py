@@ -1,4 +1,4 @@
-"""Runs the commands that an app has at the points of a deploy."""
+"""Runs an app's hooks: commands before and after the steps of a deploy."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ LOG_LINES = 25
 
 
 def run_hooks(app: App, release: Release, system: Systemd, point: str) -> None:
-    """Run the hooks of one point in a release, as its service runs; their output goes to the release's log.
+    """Run the hooks of one point inside a release, with user, environment and sandbox of its service.
 
-    :raises HookError: one of them failed; those after it were not run.
+    Their output goes to the release's log.
+
+    :raises HookError: a hook failed; those after it did not run.
     """
     for command in app["hooks"][point]:
         result = system.manage(app, release.id, shlex.split(command), purpose="hook")
@@ -25,6 +27,6 @@ def run_hooks(app: App, release: Release, system: Systemd, point: str) -> None:
             raise HookError(
                 f"django_app.hooks.{point} of app '{app.name}': '{command}' failed with exit code {result.returncode}",
                 state=f"release {live_id(app)} is live",
-                hint=f"mend it and deploy again; its output is in {release.log}",
+                hint=f"fix it and deploy again; its output is in {release.log}",
                 log="\n".join((result.stdout or "").splitlines()[-LOG_LINES:]),
             )

@@ -1,7 +1,7 @@
-"""Becomes a program inside a release: `djangoctl <app> exec <release> <command...>`.
+"""Replaces this process by a command inside a release: `djangoctl <app> exec <release> <command...>`.
 
-Every process of an app starts here, with the release's link resolved once: a module that is imported late must come
-from the release that the process began with, not from the one that `current` points to by then.
+Every process of an app starts here. It resolves the link `current` once, so that modules which are imported later come
+from the release that the process started in, not from the one that `current` points to by then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .app import App
 from .errors import ConfigError
 from .release import read_json
 
-# The names of the environment contract. A value of `environment:` may refer to these and to nothing else.
+# The environment contract: the only names that a value of `environment:` may refer to.
 CONTRACT = (
     *("DJANGO_SETTINGS_MODULE", "SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DATABASE_URL", "CACHE_URL"),
     *("REDIS_URL", "STATIC_ROOT", "STATIC_URL", "MEDIA_ROOT", "MEDIA_URL", "RELEASE_ID"),
@@ -29,7 +29,7 @@ def environment(app: App, release: Path, record: Mapping[str, str], given: Mappi
     """The environment of a process of that release.
 
     :param record: the release's release.json.
-    :param given: what systemd read from the app's environment files.
+    :param given: the variables that systemd read from the app's environment files.
     """
     venv = release / "venv"
     result = {
@@ -49,7 +49,7 @@ def environment(app: App, release: Path, record: Mapping[str, str], given: Mappi
 
 
 def resolve(app: App, name: str) -> Path:
-    """The directory of a release named by id, or by the links `current` and `next`.
+    """The directory of a release, given by its id or by one of the links `current` and `next`.
 
     :raises ConfigError: there is no such release.
     """
@@ -60,7 +60,7 @@ def resolve(app: App, name: str) -> Path:
 
 
 def command(app: App, words: list[str]) -> list[str]:
-    """The words of a command as they are run: `manage.py` is the project's, or Django's own for a package."""
+    """The command line to run. `manage.py` is the project's; a packaged app uses `python -m django`."""
     if words[0] != "manage.py":
         return words
     return ["python", *(["-m", "django"] if app.build["packaged"] else ["manage.py"]), *words[1:]]
@@ -69,9 +69,9 @@ def command(app: App, words: list[str]) -> list[str]:
 def run(app: App, name: str, words: list[str]) -> None:
     """Replace this process by a command inside a release. Does not return.
 
-    The command `serve` is gunicorn with the release's application.
+    `serve` runs gunicorn with the release's application, `gate` its health check.
 
-    :raises ConfigError: the release or the command is not there.
+    :raises ConfigError: there is no such release or command.
     """
     release = resolve(app, name)
     record = read_json(release / "release.json")

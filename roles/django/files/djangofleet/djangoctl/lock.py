@@ -1,4 +1,4 @@
-"""One deploy at a time per app, and everybody else is told who is at it."""
+"""One action at a time per app. Whoever comes second learns who holds the lock, since when and for what."""
 
 from __future__ import annotations
 
@@ -20,55 +20,55 @@ from .release import now
 RUN = Path(os.environ.get("DJANGOFLEET_RUN", "/run/djangofleet"))
 LOGS = Path(os.environ.get("DJANGOFLEET_LOGS", "/var/log/djangofleet"))
 PAUSES = (0, 0.02, 0.05, 0.1)  # seconds before each attempt to take a lock
-# How long, in seconds, a rollout waits for one that gives way to it: as long as what that one has begun may take.
-PATIENCE = 900
+# Seconds that the earlier of two rollouts waits: as long as the current step of the later one may take.
+WAIT = 900
 
 
 def actor() -> str:
-    """Who is at work: said by the caller, else the user behind sudo, else the user."""
+    """Who acts: the name that the caller gives, else the user behind sudo, else the user."""
     return os.environ.get("DJANGOCTL_ACTOR") or os.environ.get("SUDO_USER") or getpass.getuser()
 
 
 def rollout() -> str:
-    """When the rollout began that this command is a part of, as text that sorts; empty if it is none."""
+    """When the rollout began that this command belongs to, as text that sorts; empty outside of a rollout."""
     return os.environ.get("DJANGOCTL_ROLLOUT", "")
 
 
 def holder(app: App) -> dict | None:
-    """Who has the app's lock: actor, action, since, pid, and rollout if it is part of one. None if nobody has."""
+    """Who holds the app's lock: actor, action, since, pid, and rollout if it belongs to one. None if it is free."""
     with suppress(FileNotFoundError), open(RUN / f"{app.name}.lock") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _signature(handle)
+            return _holder_in(handle)
     return None
 
 
 @contextmanager
 def held(app: App, action: str) -> Iterator[None]:
-    """Hold the app's lock. The kernel lets go of it when the process ends, however it ends.
+    """Hold the app's lock. The kernel releases it when the process ends, however it ends.
 
-    Two rollouts that begin at once may each be first on some of the hosts, and would stop each other. So the one that
-    began later gives way at once, and the earlier one waits for what the other has begun. Nobody waits in a circle.
+    Two rollouts that begin at once may each hold the lock on some of the hosts. The later one fails at once, and the
+    earlier one waits until the later one has released it. Only one side ever waits, so they never deadlock.
 
-    :raises LockedError: somebody has it; the text says who, since when and what for.
+    :raises LockedError: somebody else holds it; the text says who, since when and for what.
     """
     RUN.mkdir(parents=True, exist_ok=True)
     with open(RUN / f"{app.name}.lock", "a+") as handle:
-        deadline = time.monotonic() + PATIENCE
-        while not _taken(handle):
-            if rollout() and rollout() < _signature(handle).get("rollout", "") and time.monotonic() < deadline:
+        deadline = time.monotonic() + WAIT
+        while not _take(handle):
+            if rollout() and rollout() < _holder_in(handle).get("rollout", "") and time.monotonic() < deadline:
                 continue
             raise LockedError(
                 "{app}: locked by {actor} since {since} for {action} (process {pid})".format(
-                    app=app.name, **_signature(handle)
+                    app=app.name, **_holder_in(handle)
                 ),
                 state="nothing was changed",
                 hint="wait for it to end, then try again",
             )
         handle.truncate(0)
-        said = {"actor": actor(), "action": action, "since": now(), "pid": os.getpid()}
-        json.dump({**said, "rollout": rollout()} if rollout() else said, handle)
+        me = {"actor": actor(), "action": action, "since": now(), "pid": os.getpid()}
+        json.dump({**me, "rollout": rollout()} if rollout() else me, handle)
         handle.flush()
         try:
             yield
@@ -76,8 +76,8 @@ def held(app: App, action: str) -> Iterator[None]:
             handle.truncate(0)
 
 
-def _taken(handle: IO[str]) -> bool:
-    """Take the lock, or find that it is held. Whoever asks for its holder has a share in it for a moment."""
+def _take(handle: IO[str]) -> bool:
+    """Whether the lock could be taken. `holder` takes a shared lock for a moment, so one refusal proves nothing."""
     for pause in PAUSES:
         time.sleep(pause)
         with suppress(BlockingIOError):
@@ -86,7 +86,8 @@ def _taken(handle: IO[str]) -> bool:
     return False
 
 
-def _signature(handle: IO[str]) -> dict:
+def _holder_in(handle: IO[str]) -> dict:
+    """The holder that a lock file names; placeholders until it has written itself."""
     handle.seek(0)
     try:
         return json.loads(handle.read())
@@ -95,7 +96,7 @@ def _signature(handle: IO[str]) -> dict:
 
 
 def audit(app: App, action: str, **facts: object) -> None:
-    """Note what was done, by whom and with what end, in a file and in the journal."""
+    """Record an action, its actor and its result, in the app's audit trail and in the journal."""
     LOGS.mkdir(parents=True, exist_ok=True)
     line = json.dumps({"time": now(), "app": app.name, "action": action, "actor": actor(), **facts}, sort_keys=True)
     with open(LOGS / f"{app.name}.log", "a") as handle:

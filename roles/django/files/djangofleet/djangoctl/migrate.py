@@ -1,4 +1,4 @@
-"""Brings the database to a release: the plan first, then the migrations, once for all hosts of an app."""
+"""Brings the database to a release: plans its migrations, then runs them, once for all hosts of an app."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOG_LINES = 25
 
 
 def plan(app: App, release: Release, system: Systemd) -> list[dict]:
-    """What the release's migrations would do: for each its name, its operations and those that destroy or rewrite.
+    """What the release's migrations would do: for each its name, its operations and the destructive ones among them.
 
     :raises MigrationError: the database does not answer, or the migrations contradict each other.
     """
@@ -33,26 +33,25 @@ def plan(app: App, release: Release, system: Systemd) -> list[dict]:
 
 
 def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: bool = False) -> list[dict]:
-    """Run the release's migrations, with the hooks around them, and return the plan that was carried out.
+    """Run the release's migrations and the hooks around them, and return the plan that was carried out.
 
-    On PostgreSQL a statement waits for a lock no longer than the app's lock_timeout: a migration that cannot get one
-    fails, instead of queueing every query of the site behind it.
+    On PostgreSQL a statement waits for a lock no longer than the app's lock_timeout. Without that limit a blocked
+    migration would block every query of the site behind it.
 
-    :raises MigrationError: one failed, or would destroy what nobody has allowed it to. The release is not activated,
-        what is live serves on.
+    :raises MigrationError: a migration failed, or a destructive one was not allowed. The live release keeps serving.
     """
     steps = plan(app, release, system)
     if not steps:
-        if _note(app, release):  # migrations ran, and then a hook failed
-            _run_hooks_after(app, release, system)
+        if _record_schema(app, release):  # an earlier run migrated, and then a hook failed
+            _run_after_hooks(app, release, system)
         return []
-    losses = [f"{step['migration']}: {loss}" for step in steps for loss in step["destructive"]]
-    if losses and not allow_destructive:
+    destructive = [f"{step['migration']}: {operation}" for step in steps for operation in step["destructive"]]
+    if destructive and not allow_destructive:
         raise MigrationError(
             f"{app.name}: release {release.id} has migrations that destroy or rewrite data, or break the live release",
-            state=_unmoved(app),
+            state=_still_live(app),
             hint="first deploy a release that does not use these; then allow_destructive_migrations=true lets them run",
-            log="\n".join(losses),
+            log="\n".join(destructive),
         )
     run_hooks(app, release, system, "before_migrate")
     result = system.manage(
@@ -66,41 +65,44 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
     with open(release.log, "a") as log:
         log.write("\n".join(lines) + "\n")
     if result.returncode != 0:
-        _note(app, release, reached=_reached(app, release, steps, system))
+        _record_schema(app, release, applied=_applied(app, release, steps, system))
         raise _failed(app, f"a migration of release {release.id} failed", lines)
-    _note(app, release, owing=release.id)
-    _run_hooks_after(app, release, system)
+    _record_schema(app, release, hooks_pending=release.id)
+    _run_after_hooks(app, release, system)
     return steps
 
 
-def _reached(app: App, release: Release, steps: list[dict], system: Systemd) -> set[str]:
-    """Which migrations of a plan ran before one failed; none if the database does not say."""
+def _applied(app: App, release: Release, steps: list[dict], system: Systemd) -> set[str]:
+    """The migrations of a plan that ran before one failed; none if the database does not answer."""
     try:
-        left = plan(app, release, system)
+        remaining = plan(app, release, system)
     except MigrationError:
-        left = steps
-    return {step["migration"] for step in steps} - {step["migration"] for step in left}
+        remaining = steps
+    return {step["migration"] for step in steps} - {step["migration"] for step in remaining}
 
 
-def _run_hooks_after(app: App, release: Release, system: Systemd) -> None:
+def _run_after_hooks(app: App, release: Release, system: Systemd) -> None:
     run_hooks(app, release, system, "after_migrate")
     record = read_json(app.root / "schema.json")
     write_json(app.root / "schema.json", {**record, "owing": None})
 
 
-def _note(app: App, release: Release, *, reached: set[str] | None = None, owing: str | None = None) -> str | None:
-    """Note how far the database is, whether the release goes live after this or not.
+def _record_schema(
+    app: App, release: Release, *, applied: set[str] | None = None, hooks_pending: str | None = None
+) -> str | None:
+    """Write schema.json: the last applied migrations, and the release whose after_migrate hooks have not run yet.
 
-    :param reached: the migrations of the release that ran, if not all did.
-    :param owing: the release whose after_migrate hooks are to be run now.
-    :returns: the release whose hooks are owed since an earlier time.
+    :param applied: the migrations that ran; all of the release's by default.
+    :param hooks_pending: the release whose hooks run next.
+    :returns: the release whose hooks are pending, from this run or an earlier one.
     """
     record = read_json(app.root / "schema.json")
     if release.migrations:
-        # What the release does not know is ahead of it, and still there.
-        beyond = set(record.get("leaves", [])) - release.migrations
-        leaves = beyond | (release.leaves if reached is None else reached | set(record.get("leaves", [])))
-        record = {"release": release.id, "leaves": sorted(leaves), "owing": owing or record.get("owing")}
+        recorded = set(record.get("leaves", []))
+        # Migrations that the release does not have are ahead of it. They stay applied.
+        ahead = recorded - release.migrations
+        leaves = ahead | (release.leaves if applied is None else applied | recorded)
+        record = {"release": release.id, "leaves": sorted(leaves), "owing": hooks_pending or record.get("owing")}
         write_json(app.root / "schema.json", record)
     return record.get("owing")
 
@@ -108,12 +110,12 @@ def _note(app: App, release: Release, *, reached: set[str] | None = None, owing:
 def _failed(app: App, message: str, lines: list[str]) -> MigrationError:
     return MigrationError(
         f"{app.name}: {message}",
-        state=_unmoved(app),
-        hint="mend it and deploy again; if a migration was not atomic, look at the database first",
+        state=_still_live(app),
+        hint="fix it and deploy again; if a migration was not atomic, look at the database first",
         log="\n".join(lines[-LOG_LINES:]),
     )
 
 
-def _unmoved(app: App) -> str:
+def _still_live(app: App) -> str:
     live = live_id(app)
-    return f"release {live} serves on" if live else "nothing was live before"
+    return f"release {live} is still live" if live else "nothing was live before"

@@ -1,6 +1,7 @@
-"""Runs inside a release, by its interpreter: prints what its migrations would do to the database as it is.
+"""Prints what a release's migrations would do to the database in its present state.
 
-Usage: plan.py <module:callable>. It stands alone. The answer is the last line of its output, after MARK.
+Usage: plan.py <module:callable>. The release's interpreter runs it, so it imports nothing of djangoctl. The plan is the
+last line of its output, after MARK.
 """
 
 import importlib
@@ -9,24 +10,24 @@ import os
 import sys
 
 MARK = "djangofleet-plan: "
-# Operations that lose data or rewrite a table, or whose effect cannot be known. Renames break the release that is live
-# while they run, and so does what it still reads or writes.
-LOSING = ("RemoveField", "DeleteModel", "RenameField", "RenameModel", "AlterModelTable", "RunSQL")
+# Operations that lose data, or whose effect is unknown. A rename, like a removal, breaks the live release, which still
+# uses the old name.
+DESTRUCTIVE_OPERATIONS = ("RemoveField", "DeleteModel", "RenameField", "RenameModel", "AlterModelTable", "RunSQL")
 
 
-def flat(operations):
-    """The operations that touch the database: those within a SeparateDatabaseAndState too."""
+def flatten(operations):
+    """The operations that change the database, including those inside a SeparateDatabaseAndState."""
     for operation in operations:
         inner = getattr(operation, "database_operations", None)
-        yield from flat(inner) if inner is not None else [operation]
+        yield from flatten(inner) if inner is not None else [operation]
 
 
 def field_of(state, app_label, operation):
     return state.apps.get_model(app_label, operation.model_name)._meta.get_field(operation.name)
 
 
-def rewrites(operation, app_label, state, connection) -> bool:
-    """Whether an AlterField changes the column's type. More room for the same kind of text is none."""
+def changes_type(operation, app_label, state, connection) -> bool:
+    """Whether an AlterField changes the column's type. A longer limit for the same kind of text does not."""
     after = state.clone()
     operation.state_forwards(app_label, after)
     old, new = field_of(state, app_label, operation), field_of(after, app_label, operation)
@@ -37,15 +38,15 @@ def rewrites(operation, app_label, state, connection) -> bool:
     return old.db_type(connection) != new.db_type(connection)
 
 
-def loses(operation, app_label, state, connection) -> bool:
-    """Whether an operation destroys or rewrites what is there."""
+def is_destructive(operation, app_label, state, connection) -> bool:
+    """Whether an operation destroys or rewrites existing data."""
     if type(operation).__name__ == "AlterField":
-        return rewrites(operation, app_label, state, connection)
-    return type(operation).__name__ in LOSING
+        return changes_type(operation, app_label, state, connection)
+    return type(operation).__name__ in DESTRUCTIVE_OPERATIONS
 
 
-def touched(operation, app_label: str) -> tuple[str, str]:
-    """The model that an operation is about."""
+def model_of(operation, app_label: str) -> tuple[str, str]:
+    """The model that an operation changes."""
     name = (
         getattr(operation, "model_name", None) or getattr(operation, "old_name", None) or operation.__dict__.get("name")
     )
@@ -59,36 +60,36 @@ def plan() -> dict:
     connection = connections["default"]
     connection.prepare_database()
     executor = MigrationExecutor(connection)
-    todo = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
     state = executor._create_project_state(with_applied_migrations=True)
-    steps, made = [], set()
-    for migration, _backwards in todo:
+    steps, created = [], set()
+    for migration, _backwards in pending:
         label = migration.app_label
         step = {"migration": f"{label}.{migration.name}", "operations": [], "destructive": []}
         for operation in migration.operations:
-            parts = list(flat([operation]))
-            # What a SeparateDatabaseAndState does to the database, it does to a state of its own.
-            within = state if parts == [operation] else state.clone()
+            parts = list(flatten([operation]))
+            # The database operations of a SeparateDatabaseAndState apply to a state of their own.
+            database_state = state if parts == [operation] else state.clone()
             for part in parts:
                 step["operations"].append(part.describe())
-                # A table that the same plan makes holds nothing yet. What SQL touches, nobody can tell.
+                # A table that the same plan creates has no rows yet. RunSQL names no table, so it stays destructive.
                 if type(part).__name__ == "CreateModel":
-                    made.add(touched(part, label))
-                elif touched(part, label) in made:
+                    created.add(model_of(part, label))
+                elif model_of(part, label) in created:
                     if type(part).__name__ == "RenameModel":
-                        made.add((label, part.new_name.lower()))
-                elif loses(part, label, within, connection):
+                        created.add((label, part.new_name.lower()))
+                elif is_destructive(part, label, database_state, connection):
                     step["destructive"].append(part.describe())
-                if within is not state:
-                    part.state_forwards(label, within)
+                if database_state is not state:
+                    part.state_forwards(label, database_state)
             operation.state_forwards(label, state)
         steps.append(step)
     return {"vendor": connection.vendor, "steps": steps}
 
 
 def main(application: str) -> None:
-    sys.path[0] = os.getcwd()  # in place of the directory of this file: a project may have a package `build` too
-    importlib.import_module(application.partition(":")[0])  # sets Django up the way the project wants it
+    sys.path[0] = os.getcwd()  # instead of this file's directory: the project may have a package `build` too
+    importlib.import_module(application.partition(":")[0])  # the project's own module sets Django up
     print("\n" + MARK + json.dumps(plan()))
 
 

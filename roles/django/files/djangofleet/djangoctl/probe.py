@@ -1,6 +1,6 @@
-"""Runs inside a release, by its interpreter: imports the application as gunicorn will and writes down what it found.
+"""Imports the application as gunicorn will, and writes what the project's settings and migrations are.
 
-Usage: probe.py <module:callable> <output file>. It stands alone: nothing of djangoctl is importable from there.
+Usage: probe.py <module:callable> <output file>. The release's interpreter runs it, so it imports nothing of djangoctl.
 """
 
 import importlib
@@ -11,9 +11,9 @@ import sys
 
 
 def migrations() -> dict[str, list[str]]:
-    """The names of the release's migrations, so that releases can be compared without a database.
+    """The names of the release's migrations. They compare releases without a database.
 
-    `leaves` are the last ones of each Django app: how far they bring a database.
+    `leaves` are the last migrations of each Django app: the schema that they lead to.
     """
     from django.db.migrations.loader import MigrationLoader
 
@@ -23,8 +23,8 @@ def migrations() -> dict[str, list[str]]:
 
 
 def main(application: str, output: str) -> None:
-    sys.path[0] = os.getcwd()  # in place of the directory of this file: a project may have a package `release` too
-    module, _, name = application.partition(":")
+    sys.path[0] = os.getcwd()  # instead of this file's directory: the project may have a package `release` too
+    module, _colon, name = application.partition(":")
     target = importlib.import_module(module)
     for part in (name or "application").split("."):
         target = getattr(target, part)
@@ -51,7 +51,7 @@ def main(application: str, output: str) -> None:
         "storage": storage,
         "hashed": hashed,
         **migrations(),
-        # Without DATABASES Django puts in one that refuses everything.
+        # Without DATABASES, Django configures a dummy engine that refuses every query.
         "database": connections.settings["default"]["ENGINE"] != "django.db.backends.dummy",
     }
     with open(output, "w") as handle:

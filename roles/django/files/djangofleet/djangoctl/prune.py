@@ -1,4 +1,4 @@
-"""Removes releases that nobody will go back to, and the static files that only they had."""
+"""Removes releases that nobody goes back to, and the static files that only they had."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from .release import FAILED, GOOD, Release, read_json
 
 
 def prune(app: App) -> list[str]:
-    """Remove what is beyond the app's number of good releases, and all failed ones but the last; return their ids.
+    """Remove good releases beyond the app's `keep_releases`, and failed ones but the last; return their ids.
 
-    What is live, about to be, or still running somewhere stays, whatever its age. Age is what the record of activations
-    says, never a file's time.
+    A release that is live, about to go live, or in use by a process stays, whatever its age. The history of activations
+    decides about age, never a file's time.
     """
     everything = releases.all_of(app)
     keep = {release.id for release in kept(app, everything)}
-    gone = [release for release in everything if release.id not in keep]
-    for release in gone:
+    removed = [release for release in everything if release.id not in keep]
+    for release in removed:
         shutil.rmtree(release.path)
-    if gone:
-        _sweep_static(app, [release for release in everything if release.id in keep])
-    return [release.id for release in gone]
+    if removed:
+        _remove_orphans(app, [release for release in everything if release.id in keep])
+    return [release.id for release in removed]
 
 
 def kept(app: App, everything: list[Release]) -> list[Release]:
     """The releases to keep, in the order given."""
-    in_use = {releases.live_id(app), releases.linked(app.following)} | running(app)
+    in_use = {releases.live_id(app), releases.linked(app.next_link)} | running(app)
     history = read_json(app.root / "live.json").get("history", [])
     good = [release for release in everything if release.state == GOOD]
-    # Those that were live last go last; those that never were are older than all that were.
+    # The most recently live release sorts last. A release that never was live sorts before all that were.
     good.sort(key=lambda release: history.index(release.id) if release.id in history else -1)
     wanted = {release.id for release in good[-app["keep_releases"] :]}
-    wanted |= {release.id for release in [r for r in everything if r.state == FAILED][-1:]}
-    # The newest is on its way: built, and not activated yet.
-    wanted |= {release.id for release in [r for r in everything if r.state == GOOD][-1:]}
+    # The last failed release keeps its log. The newest good one may be waiting for its activation.
+    for state in (FAILED, GOOD):
+        wanted |= {release.id for release in [r for r in everything if r.state == state][-1:]}
     return [release for release in everything if release.id in wanted | in_use]
 
 
 def running(app: App) -> set[str]:
-    """The ids of releases that a process of this host works in: a draining worker, a timer's run, a shell."""
-    found, root = set(), app.releases.resolve()  # a process knows its directory without links
+    """The ids of releases that are the working directory of a process: a draining worker, a timer's run, a shell."""
+    found, root = set(), app.releases.resolve()  # /proc shows working directories with links resolved
     for link in Path("/proc").glob("[0-9]*/cwd"):
         try:
             path = Path(os.readlink(link))
@@ -54,8 +54,8 @@ def running(app: App) -> set[str]:
     return found
 
 
-def _sweep_static(app: App, remaining: list[Release]) -> None:
-    """Remove published files that no release has any more."""
+def _remove_orphans(app: App, remaining: list[Release]) -> None:
+    """Remove published static files that none of the remaining releases has."""
     wanted = set()
     for release in remaining:
         root = (release.path / "static").resolve()

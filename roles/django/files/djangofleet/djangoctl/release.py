@@ -1,4 +1,4 @@
-"""Releases on disk: their identity, their record and which of them is live."""
+"""Releases on disk: their ids, their records, and which of them is live."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ BUILDING, GOOD, FAILED = "building", "good", "failed"
 
 
 def now() -> str:
-    """The time as it stands in records: UTC, ISO 8601, whole seconds."""
+    """The present time in the format of records: UTC, ISO 8601, whole seconds."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def identify(app: App, version: str, revision: str) -> str:
-    """The id of the release that this source makes with these settings.
+    """The id of the release that this source and these settings make.
 
-    The same on every host of a fleet, and the same again when nothing has changed, so that a second run finds the
-    release there. Readable part first: a version, or the first twelve digits of a commit or digest.
+    The id is the same on every host of a fleet, and the same in a second run, which then finds the release built. It
+    begins with a readable label: the version, or the first twelve digits of a commit or digest.
     """
     material = json.dumps([revision, app.build, files_digest(app)], sort_keys=True)
     digest = hashlib.sha256(material.encode()).hexdigest()[:8]
@@ -40,7 +40,7 @@ def files_digest(app: App) -> dict[str, str]:
 
 @dataclass
 class Release:
-    """One directory below releases/ and its release.json."""
+    """A directory below releases/ and its release.json."""
 
     path: Path
     record: dict
@@ -55,12 +55,12 @@ class Release:
 
     @property
     def migrations(self) -> set[str]:
-        """The migrations that it has, as "app.name"; none where it has no database."""
+        """The migrations of the release, as "app.name"; none if the project has no database."""
         return set(self.record.get("migrations", [])) if self.record.get("database", True) else set()
 
     @property
     def leaves(self) -> set[str]:
-        """The last migration of each Django app; all of them where the record is too old to tell."""
+        """The last migrations of each Django app; all migrations if an older djangoctl wrote the record."""
         return set(self.record.get("leaves", self.migrations)) if self.record.get("database", True) else set()
 
     @property
@@ -68,20 +68,20 @@ class Release:
         return self.path / "build.log"
 
     def write(self, **changes: object) -> None:
-        """Note something in the record, whole or not at all."""
+        """Update release.json atomically."""
         self.record.update(changes)
         write_json(self.path / "release.json", self.record)
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Replace a JSON file by a rename, so that a reader never sees half of it."""
+    """Replace a JSON file by rename, so that a reader never sees half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
     os.replace(temporary, path)
 
 
 def read_json(path: Path) -> dict:
-    """The content of a JSON file; empty where there is none or it is broken."""
+    """The content of a JSON file; empty if the file is missing or damaged."""
     try:
         content = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -101,7 +101,7 @@ def read(app: App, identity: str) -> Release:
 
 
 def all_of(app: App) -> list[Release]:
-    """Every release of an app, the one built first first."""
+    """Every release of an app, oldest build first."""
     if not app.releases.is_dir():
         return []
     paths = [path for path in app.releases.iterdir() if path.is_dir() and not path.name.startswith(".")]
@@ -110,20 +110,21 @@ def all_of(app: App) -> list[Release]:
 
 
 def live_id(app: App) -> str | None:
-    """The id of the release that `current` names; None before the first activation."""
+    """The id of the release that `current` points to; None before the first activation."""
     return linked(app.current)
 
 
 def linked(link: Path) -> str | None:
+    """The name that a link points to; None if there is no link."""
     try:
         return Path(os.readlink(link)).name
     except OSError:
         return None
 
 
-def point(link: Path, release: Path) -> None:
-    """Let a link name a release, by rename: there is no moment without the link."""
+def point(link: Path, target: Path) -> None:
+    """Point a link to a directory. The link is replaced by rename, so it exists at every moment."""
     temporary = link.with_name(f".{link.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
-    temporary.symlink_to(os.path.relpath(release, link.parent))
+    temporary.symlink_to(os.path.relpath(target, link.parent))
     os.replace(temporary, link)

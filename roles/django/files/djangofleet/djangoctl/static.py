@@ -1,7 +1,8 @@
-"""Publishes the static files of a release beside those of the releases before it.
+"""Publishes the static files of a release beside those of earlier releases.
 
-Pages of the release before are still open in browsers when the next one is live, and a rollback brings them back: each
-asset they name has to answer. Hashed names never clash. A plain name belongs to the release published last.
+Browsers still show pages of the earlier release when the next one is live, and a rollback brings those pages back. So
+every asset that they name stays available. Hashed names never clash. Under a plain name, the most recently published
+release wins.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ HASHED = re.compile(r"\.[0-9a-f]{12}\.")
 
 
 def publish(app: App, release: Release, *, replace: bool = True) -> int:
-    """Put a release's static files where Nginx serves them; returns how many were new or other than before.
+    """Put a release's static files where Nginx serves them; returns how many were new or changed.
 
-    Where one release has a file and another a directory of the same name, the one published last has it its way.
+    Where one release has a file and another has a directory of the same name, the most recently published one wins.
 
-    :param replace: False leaves alone what is there under the same name: it is in use until the release has passed
-        its gate.
+    :param replace: whether to replace files of the same name. The live release uses them until this one has passed its
+        gate.
     """
-    source = (release.path / "static").resolve()  # a link where the settings collect inside of the source
+    source = (release.path / "static").resolve()  # a link if the settings collect into the source tree
     return sum(
         _place(Path(directory, name), app.static / os.path.relpath(os.path.join(directory, name), source), replace)
         for directory, _names, files in os.walk(source)
@@ -52,20 +53,20 @@ def _place(source: Path, target: Path, replace: bool) -> bool:
     if obstacle == target:
         shutil.rmtree(target)
     os.replace(temporary, target)
-    for ending in (".gz", ".br"):  # of what was here before; Nginx prefers them
+    for ending in (".gz", ".br"):  # Nginx prefers these: they must not outlive the file that they were made of
         if not source.with_name(source.name + ending).exists():
             target.with_name(target.name + ending).unlink(missing_ok=True)
     return True
 
 
 def _obstacle(target: Path) -> Path | None:
-    """What another release published in the way: a directory of that name, or a file that should be its directory."""
+    """What another release published in the way: a directory in place of the file, or a file in place of a parent."""
     if target.parent.is_dir():
         return target if target.is_dir() else None
     return next((parent for parent in target.parents if parent.is_file()), None)
 
 
 def _same(source: Path, target: Path) -> bool:
-    """Whether both hold the same. Neither size nor time tells: builds may give all files one date."""
-    filecmp.clear_cache()  # it goes by size and time too
+    """Whether both have the same content. Size and time do not tell: a build may give all files the same time."""
+    filecmp.clear_cache()  # the cache compares size and time only
     return filecmp.cmp(source, target, shallow=False)

@@ -1,8 +1,8 @@
 """Puts a release live without dropping a request.
 
-The service and its stand-in list the same socket, so that the kernel shares new connections between whichever of them
-is up. The stand-in starts the release first and passes the gate; only then is `current` turned over and the service
-restarted under its cover.
+The service and its stand-in list the same socket, so the kernel shares new connections between those of them that are
+up. The stand-in starts the new release first and passes the gate. Only then does `current` point to that release and
+the service restart, while the stand-in answers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ RUN = Path("/run")
 
 
 def status(app: App, system: Systemd) -> dict:
-    """What is live, how it is, and whether a swap is owed: the configuration changed, or one was cut short."""
+    """What is live, whether it is up, and whether a restart is pending.
+
+    A restart is pending when the configuration has changed or an activation broke off.
+    """
     record = read_json(app.root / "live.json")
     live = releases.live_id(app)
     return {
@@ -39,23 +42,23 @@ def status(app: App, system: Systemd) -> dict:
         "socket": system.active(f"{app.unit}.socket"),
         "idle_units": workers.idle(app, system),
         "maintenance": app.maintenance.exists(),
-        "swap_pending": record.get("release") != live or record.get("fingerprint") != app.fingerprint(),
+        "restart_pending": record.get("release") != live or record.get("fingerprint") != app.fingerprint(),
     }
 
 
 def pending(app: App, identity: str, system: Systemd) -> bool:
-    """True if activating that release would change anything."""
+    """Whether activating that release would change anything."""
     seen = status(app, system)
     up = seen["service"] and seen["socket"] and not seen["idle_units"] and system.enabled(f"{app.unit}.socket")
-    return seen["release"] != identity or seen["swap_pending"] or not up
+    return seen["release"] != identity or seen["restart_pending"] or not up
 
 
 def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead: bool = False) -> bool:
-    """Make a release the live one; False if it is already and nothing else changed.
+    """Make a release the live one; returns False if it is live already and nothing is pending.
 
-    :raises ConfigError: it is not good, or the database is ahead of it.
-    :raises GateError: it did not pass its health check; nothing has changed for any user.
-    :raises ActivationError: it could not be started after all; what served before was put back.
+    :raises ConfigError: the release is not good, or the database is ahead of it.
+    :raises GateError: the release did not pass its health check; no visitor has seen it.
+    :raises ActivationError: the service did not start on it; the previous release was put back if possible.
     :raises HookError: a hook failed; the state says what is live.
     """
     _require_good(app, release)
@@ -69,11 +72,11 @@ def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead:
     publish(app, release, replace=False)
     _start_stand_in(app, release, system)
     publish(app, release)
-    configured = adopt(app)
+    previous_pin = pin_configuration(app)
     point(app.current, release.path)
-    _restart_service(app, release, before, configured, system)
+    _restart_service(app, release, before, previous_pin, system)
     _stop_stand_in(app, system)
-    _note(app, release)
+    _record_live(app, release)
     run_hooks(app, release, system, "after_activate")
     prune(app)
     return True
@@ -83,32 +86,33 @@ def _require_good(app: App, release: Release) -> None:
     if release.state != GOOD:
         raise ConfigError(
             f"{app.name}: release {release.id} is {release.state}, only a good one can go live",
-            state=f"release {releases.live_id(app)} serves on",
+            state=f"release {releases.live_id(app)} is still live",
             hint=f"djangoctl {app.name} releases lists them",
         )
 
 
 def _require_schema(app: App, release: Release, before: str | None) -> None:
-    """Refuse a release whose models the database has left behind: it may write what later migrations forbid.
+    """Refuse a release that lacks migrations the database has: it may write rows that later migrations forbid.
 
-    How far the database is, the live release tells, and the one that migrated last: its activation may have failed.
-    A Django app that the release does not have at all is nothing to it.
+    Two records tell which migrations were applied: that of the live release, and schema.json, since a release may
+    migrate and then fail to go live. Migrations of a Django app that the release does not have at all do not matter.
     """
     if release.id == before:
         return
     live = releases.read(app, before).leaves if before and (app.releases / before).is_dir() else set()
-    done = live | set(read_json(app.root / "schema.json").get("leaves", []))
+    applied = live | set(read_json(app.root / "schema.json").get("leaves", []))
     known = {name.partition(".")[0] for name in release.migrations}
-    ahead = sorted(name for name in done - release.migrations if name.partition(".")[0] in known)
+    ahead = sorted(name for name in applied - release.migrations if name.partition(".")[0] in known)
     if ahead:
         raise ConfigError(
-            f"{app.name}: the database is ahead of release {release.id}: it does not know {', '.join(ahead)}",
-            state=f"nothing was changed: release {before} serves on" if before else "nothing was live before",
-            hint="if the release can live with that schema, say so: --allow-schema-ahead (allow_schema_ahead=true)",
+            f"{app.name}: the database is ahead of release {release.id}, which lacks {', '.join(ahead)}",
+            state=f"nothing was changed: release {before} is still live" if before else "nothing was live before",
+            hint="if the release works with that schema, repeat with --allow-schema-ahead (allow_schema_ahead=true)",
         )
 
 
-def _note(app: App, release: Release) -> None:
+def _record_live(app: App, release: Release) -> None:
+    """Write live.json: the live release, what its service was started with, and the history of activations."""
     history = [entry for entry in read_json(app.root / "live.json").get("history", []) if entry != release.id]
     write_json(
         app.root / "live.json",
@@ -123,7 +127,7 @@ def _note(app: App, release: Release) -> None:
 
 
 def previous(app: App) -> Release:
-    """The release that was live before the one that is, if it is still there and good.
+    """The good release that was live before the current one.
 
     :raises ConfigError: there is none.
     """
@@ -138,24 +142,24 @@ def previous(app: App) -> Release:
     )
 
 
-def adopt(app: App) -> Path | None:
-    """Make the configuration as it is now the live one; returns where the live one was until now."""
-    before = app.live.resolve() if app.live.exists() else None
+def pin_configuration(app: App) -> Path | None:
+    """Pin the configuration as the role last wrote it; returns the directory of the one pinned before, if any."""
+    before = app.pinned.resolve() if app.pinned.exists() else None
     contents = [(name, (app.config / name).read_bytes()) for name in ("app.json", "env")]
-    digest = hashlib.sha256(b"\0".join(content for _, content in contents)).hexdigest()[:12]
+    digest = hashlib.sha256(b"\0".join(content for _name, content in contents)).hexdigest()[:12]
     directory = app.config / f".live-{digest}"
     for stale in app.config.glob(".live-*"):
         if stale not in (directory, before):
             shutil.rmtree(stale)
     directory.mkdir(mode=0o750, exist_ok=True)
-    for name, _ in contents:
-        # Whole or not at all: it is what is live already where only the release is another.
+    for name, _content in contents:
+        # Replace each file by rename. An unchanged configuration has the same digest: this directory is in use already.
         temporary = directory / f".{name}.{os.getpid()}"
         shutil.copy2(app.config / name, temporary)
         os.chown(temporary, (app.config / name).stat().st_uid, (app.config / name).stat().st_gid)
         os.replace(temporary, directory / name)
     os.chown(directory, app.config.stat().st_uid, app.config.stat().st_gid)
-    point(app.live, directory)
+    point(app.pinned, directory)
     return before
 
 
@@ -173,35 +177,37 @@ def _reload_units(app: App, system: Systemd) -> None:
 def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
     unit = f"{app.unit}-next.service"
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    _stop_stand_in(app, system)  # one that an interrupted activation left behind
-    point(app.following, release.path)
+    _stop_stand_in(app, system)  # an interrupted activation may have left one behind
+    point(app.next_link, release.path)
     if system.control("start", unit).returncode != 0:
         log = system.journal(unit, JOURNAL_LINES, since)
         _stop_stand_in(app, system)
         live = releases.live_id(app)
         raise GateError(
             f"{app.name}: release {release.id} did not pass its gate and was not put live",
-            state=f"nothing was changed for any user: release {live} serves on" if live else "nothing was live before",
-            hint=f"mend it and deploy again; the release is kept in {release.path}",
+            state=f"no visitor has seen it: release {live} is still live" if live else "nothing was live before",
+            hint=f"fix it and deploy again; the release is kept in {release.path}",
             log=log,
         )
 
 
-def _restart_service(app: App, release: Release, before: str | None, configured: Path | None, system: Systemd) -> None:
-    """Restart the service and what goes with it on `current`; put back what was there before if that fails.
+def _restart_service(
+    app: App, release: Release, before: str | None, previous_pin: Path | None, system: Systemd
+) -> None:
+    """Restart the service, processes and timers on `current`; put the previous release back if that fails.
 
     :param before: the release that was live.
-    :param configured: the configuration that it was live with.
+    :param previous_pin: the pinned configuration that it ran with.
     """
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    if not (said := _start_all(app, system)):
+    if not (failure := _start_all(app, system)):
         return
-    log = "\n".join(filter(None, [said, system.journal(f"{app.unit}.service", JOURNAL_LINES, since)]))
+    log = "\n".join(filter(None, [failure, system.journal(f"{app.unit}.service", JOURNAL_LINES, since)]))
     state = "nothing serves"
     if before:
         point(app.current, app.releases / before)
-        if configured:
-            point(app.live, configured)
+        if previous_pin:
+            point(app.pinned, previous_pin)
         publish(app, Release(app.releases / before, {}))
         state = f"release {before} was put back"
         if _start_all(app, system):
@@ -217,20 +223,23 @@ def _restart_service(app: App, release: Release, before: str | None, configured:
 
 
 def _start_all(app: App, system: Systemd) -> str:
-    """Restart the service, wait until a worker of it accepts requests, then move the processes.
+    """Restart the service, wait until a worker of it accepts requests, then restart the processes.
 
-    :returns: what went wrong; empty if nothing did.
+    :returns: what failed; empty if nothing did.
     """
     result = system.control("restart", f"{app.unit}.service")
     if result.returncode != 0:
         return result.stderr.strip()
-    if not _serving(app):
+    if not _wait_for_worker(app):
         return f"no worker of {app.unit}.service was ready within {app['start_timeout']} s"
-    return workers.move(app, system)
+    return workers.restart(app, system)
 
 
-def _serving(app: App) -> bool:
-    """Wait for a worker. systemd hears from gunicorn before there is one: until then only the stand-in answers."""
+def _wait_for_worker(app: App) -> bool:
+    """Whether a worker is ready in time.
+
+    Gunicorn tells systemd that it is ready before it has a worker. Until then only the stand-in answers.
+    """
     deadline = time.monotonic() + app["start_timeout"]
     while not any((RUN / app.unit).glob("worker-*")):
         if time.monotonic() > deadline:
@@ -242,4 +251,4 @@ def _serving(app: App) -> bool:
 def _stop_stand_in(app: App, system: Systemd) -> None:
     system.control("stop", f"{app.unit}-next.service")
     system.control("reset-failed", f"{app.unit}-next.service")
-    app.following.unlink(missing_ok=True)
+    app.next_link.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The seam to systemd. Tests put another object in its place."""
+"""The interface to systemd. Tests replace it by an object of their own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SERIAL = itertools.count(1)
 
 @contextmanager
 def environment_file(variables: Mapping[str, str]) -> Iterator[str]:
-    """A file in systemd's EnvironmentFile= syntax that only root can read, there as long as it is needed."""
+    """A temporary file in systemd's EnvironmentFile= syntax that only root can read."""
     with tempfile.NamedTemporaryFile("w", prefix="djangoctl-", dir="/run") as handle:
         for name, value in variables.items():
             quoted = re.sub(r'(["\\\\$`])', r"\\\1", value)
@@ -32,14 +32,14 @@ class Systemd:
     """systemctl, systemd-run and the journal."""
 
     def control(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run systemctl. The caller looks at returncode and stderr."""
+        """Run systemctl. The caller checks returncode and stderr."""
         return subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
 
     def active(self, unit: str) -> bool:
         return self.control("is-active", "--quiet", unit).returncode == 0
 
     def steady(self, unit: str) -> bool:
-        """Whether a unit is up and has not had to be started again since it was told to."""
+        """Whether a unit is active and systemd has not restarted it since its last start."""
         shown = self.control("show", "--property=ActiveState,NRestarts", unit).stdout.split()
         return "ActiveState=active" in shown and "NRestarts=0" in shown
 
@@ -47,7 +47,7 @@ class Systemd:
         return self.control("is-enabled", "--quiet", unit).returncode == 0
 
     def journal(self, unit: str, lines: int = 20, since: str | None = None) -> str:
-        """The last lines a unit has logged, without the journal's prefix."""
+        """The last lines that a unit logged, without the journal's prefix."""
         words = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit}"]
         if since:
             words.append(f"--since={since}")
@@ -66,10 +66,10 @@ class Systemd:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as the app's user in a transient unit and wait for it.
 
-        :param properties: unit settings, `Key=value` each: the sandbox and the environment files.
-        :param environment: further variables. They travel in a file that only root can read: a command line and
-            the properties of a unit are there for every user of the host to see.
-        :param output: where both of its streams go; captured when None.
+        :param properties: unit settings, each as `Key=value`: the sandbox and the environment files.
+        :param environment: further variables. They are passed in a file that only root can read, since every user of
+            the host can read a command line and the properties of a unit.
+        :param output: where stdout and stderr go; captured when None.
         """
         unit = f"{app.unit}-{purpose}-{os.getpid()}-{next(SERIAL)}"
         call = ["systemd-run", "--pipe", "--wait", "--collect", "--quiet", "--service-type=exec", f"--unit={unit}"]
@@ -87,11 +87,11 @@ class Systemd:
     def manage(
         self, app: App, release: str, words: Sequence[str], *, sandbox: Iterable[str] | None = None, **options
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside a release as its service runs: same user, environment and sandbox.
+        """Run a command inside a release with the user, environment and sandbox of its service.
 
-        :param sandbox: other unit settings in place of the service's own sandbox.
+        :param sandbox: unit settings that replace the service's sandbox.
         """
-        config = app.live if release == "current" else app.config
+        config = app.pinned if release == "current" else app.config
         files = [f"EnvironmentFile=-{app.secret}", f"EnvironmentFile={config}/env"]
         properties = [*files, *(app["sandbox"] if sandbox is None else sandbox)]
         return self.run(app, [ENTRY, app.name, "exec", release, *words], properties=properties, **options)

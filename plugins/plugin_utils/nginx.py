@@ -1,0 +1,252 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The rules of the role nginx: what is wrong with its input, what to ask the host, what the templates see."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import (
+    is_address,
+    is_domain,
+    is_network,
+    is_port,
+    is_server,
+    matches,
+)
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, problem
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import resolve, spec_of, wanted
+
+LISTS = ("nginx_sites", "nginx_app_sites")
+SERVED = "/etc/nginx/sites/*.conf"
+UNIT = "nginx.service"
+USUAL_PORTS = {"http": 80, "https": 443}
+# A variable of Nginx has letters, digits and underscores; no two names of sites become the same.
+IDENTIFIER = str.maketrans({"_": "_u", ".": "_d", "-": "_h"})
+# hstspreload.org asks for a year at least.
+SHORTEST_PRELOAD = 31536000
+
+ABSOLUTE = "an absolute path without '$'"
+DOMAIN = "letters, digits, '-' and '.', other letters as punycode (xn--...), a wildcard as *.example.com"
+NAME = "lower-case letters, digits, '.', '_' and '-', a letter or digit first, at most 64"
+NETWORK = "an address or a network such as 10.0.0.0/8"
+
+
+def problems(given: Mapping[str, Any], survey: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the role's variables, a line each. Types come first: rules are for what can be understood.
+
+    :param given: the variables as an inventory gives them.
+    :param survey: what the host answered to `questions`; empty if nobody asked.
+    """
+    spec = spec_of("nginx")
+    values, found = resolve(spec, given)
+    found += [
+        f"{name}: is empty; give {wanted(option)}, or leave it out"
+        for name, option in spec.items()
+        if given.get(name) is None and name not in values
+    ]
+    if found:
+        return found
+    return [
+        *_host_problems(values),
+        *_removal_problems(values, survey),
+        *(line for path, site in _sites(values) for line in _site_problems(path, site)),
+        *_shared_problems(values),
+    ]
+
+
+def questions(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the role needs to know of the host, as arguments of the module survey.
+
+    A value that cannot be understood asks nothing, so that the questions can be put before the input is checked.
+    """
+    values, _ = resolve(spec_of("nginx"), given)
+    return {"units": [UNIT], "paths": [SERVED, *(glob.escape(path) for path in _certificate_files(values))]}
+
+
+def missing_certificates(values: Mapping[str, Any], survey: Mapping[str, Any]) -> list[str]:
+    """The certificate files that the host does not have yet.
+
+    :param values: the variables as the spec means them.
+    :param survey: what the host answered to `questions`.
+    """
+    answers = survey.get("paths", {})
+    return [path for path in _certificate_files(values) if not answers.get(glob.escape(path))]
+
+
+def config(values: Mapping[str, Any], release: int | str) -> dict[str, Any]:
+    """What the templates see: the settings without the role's prefix, and the sites of both lists.
+
+    :param values: the variables as the spec means them.
+    :param release: Debian's major version.
+    """
+    settings = {name.removeprefix("nginx_"): value for name, value in values.items() if name not in LISTS}
+    # Debian 12 has Nginx 1.22 with OpenSSL 3.0, for which the directive http2 and the post-quantum group are fatal.
+    modern = int(release) >= 13
+    ports = {"http": values["nginx_http_port"], "https": values["nginx_https_public_port"]}
+    return {
+        **settings,
+        "http2_directive": modern,
+        "post_quantum_group": modern,
+        "sites": [_resolved(site, ports) for _, site in _sites(values)],
+    }
+
+
+def _sites(values: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The user's sites and the wired ones, each with its path."""
+    return [pair for name in LISTS for pair in labelled(name, values.get(name, []))]
+
+
+def _certificate_files(values: Mapping[str, Any]) -> list[str]:
+    pairs = [site["certificate"] for _, site in _sites(values) if "certificate" in site]
+    return list(dict.fromkeys(path for pair in pairs for path in (pair["fullchain"], pair["key"])))
+
+
+def _origin(scheme: str, host: str, ports: Mapping[str, int]) -> str:
+    """The beginning of a redirect's target; a usual port is left out."""
+    return f"{scheme}://{host}" if ports[scheme] == USUAL_PORTS[scheme] else f"{scheme}://{host}:{ports[scheme]}"
+
+
+def _resolved(site: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, Any]:
+    """A site with all that follows from its options; what it does not have is None.
+
+    :param ports: the public port of each scheme.
+    """
+    certificate, upstream = site.get("certificate"), site.get("upstream")
+    canonical, *others = site["domains"]
+    aliases = others if site["canonical_redirect"] else []
+    return {
+        "client_max_body_size": None,
+        "proxy_read_timeout": None,
+        "maintenance": None,
+        **site,
+        "certificate": certificate,
+        "upstream": upstream and {**upstream, "servers": list(dict.fromkeys(upstream["servers"]))},
+        "redirect_to_https": site.get("redirect_to_https", certificate is not None),
+        "identifier": site["name"].translate(IDENTIFIER),
+        "served": [canonical] if aliases else site["domains"],
+        "aliases": aliases,
+        "https_origin": _origin("https", "$host", ports),
+        "canonical_origin": {scheme: _origin(scheme, canonical, ports) for scheme in ports},
+        "hsts_header": _hsts(site["hsts"]),
+        "has_own_root": any((place["match"], place["path"]) == ("prefix", "/") for place in site["locations"]),
+    }
+
+
+def _hsts(hsts: Mapping[str, Any]) -> str:
+    """The value of Strict-Transport-Security; empty where it is not sent."""
+    if not hsts["enabled"]:
+        return ""
+    flags = {"includeSubDomains": hsts["include_subdomains"], "preload": hsts["preload"]}
+    return "; ".join([f"max-age={hsts['max_age']}", *(flag for flag, is_set in flags.items() if is_set)])
+
+
+def _host_problems(values: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("nginx_http_port", "nginx_https_port", "nginx_https_public_port"):
+        if not is_port(values[name]):
+            yield problem(name, values[name], "a port from 1 to 65535")
+    if values["nginx_http_port"] == values["nginx_https_port"]:
+        yield problem("nginx_https_port", values["nginx_https_port"], "another port than nginx_http_port")
+    fewest = 2 * values["nginx_worker_connections"]
+    if values["nginx_worker_rlimit_nofile"] < fewest:
+        wish = f"{fewest} or more, twice nginx_worker_connections"
+        yield problem("nginx_worker_rlimit_nofile", values["nginx_worker_rlimit_nofile"], wish)
+    yield from _path_problems("nginx_acme_webroot", values["nginx_acme_webroot"])
+    yield from _network_problems("nginx_real_ip.trusted", values["nginx_real_ip"]["trusted"])
+    if not matches("header", values["nginx_real_ip"]["header"]):
+        yield problem("nginx_real_ip.header", values["nginx_real_ip"]["header"], "the name of a header")
+    for path, package in labelled("nginx_extra_packages", values["nginx_extra_packages"]):
+        if not matches("package", package):
+            yield problem(path, package, "the name of a package")
+
+
+def _removal_problems(values: Mapping[str, Any], survey: Mapping[str, Any]) -> Iterator[str]:
+    served = sorted(PurePosixPath(path).stem for path in survey.get("paths", {}).get(SERVED, []))
+    if served and not _sites(values) and not values["nginx_allow_no_sites"]:
+        yield (
+            f"{', '.join(LISTS)}: are empty, and this host serves {', '.join(served)}; "
+            "to remove them, set nginx_allow_no_sites: true"
+        )
+
+
+def _site_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
+    if not matches("name", site["name"]):
+        yield problem(f"{path}.name", site["name"], NAME)
+    if not site["domains"]:
+        yield f"{path}.domains: is empty; give at least one domain"
+    for where, domain in labelled(f"{path}.domains", site["domains"]):
+        if not is_domain(domain) and not (is_address(domain) and ":" not in domain):
+            yield problem(where, domain, DOMAIN)
+    if site["canonical_redirect"] and any("*" in domain for domain in site["domains"][:1]):
+        yield f"{path}.canonical_redirect: is on and the first domain has a '*'; give one without first"
+    yield from _tls_problems(path, site)
+    yield from _upstream_problems(path, site)
+    if "maintenance" in site:
+        yield from _path_problems(f"{path}.maintenance.page", site["maintenance"]["page"])
+        yield from _network_problems(f"{path}.maintenance.allow", site["maintenance"]["allow"])
+    for kind in ("static", "media"):
+        for where, directory in labelled(f"{path}.{kind}", site[kind]):
+            if not matches("url_directory", directory["url"]):
+                yield problem(f"{where}.url", directory["url"], f"a path with a slash at both ends, such as /{kind}/")
+            yield from _path_problems(f"{where}.path", directory["path"])
+    for where, location in labelled(f"{path}.locations", site["locations"]):
+        if location["match"] != "regex" and location["path"][:1] not in ("/", "@"):
+            wish = "a path that begins with '/', or add match: regex"
+            yield problem(f"{where}.path", location["path"], wish)
+
+
+def _tls_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
+    for key, file in site.get("certificate", {}).items():
+        yield from _path_problems(f"{path}.certificate.{key}", file)
+    if site.get("redirect_to_https") and "certificate" not in site:
+        yield f"{path}.redirect_to_https: is on and the site has no certificate; give it one"
+    hsts = site["hsts"]
+    if hsts["preload"] and not (hsts["include_subdomains"] and hsts["max_age"] >= SHORTEST_PRELOAD):
+        yield (
+            f"{path}.hsts.preload: browsers refuse this; "
+            f"give include_subdomains: true and a max_age of {SHORTEST_PRELOAD} or more"
+        )
+
+
+def _upstream_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
+    servers = site["upstream"]["servers"] if "upstream" in site else None
+    if servers == []:
+        yield f"{path}.upstream.servers: is empty; give at least one server"
+    for where, server in labelled(f"{path}.upstream.servers", servers or []):
+        if not is_server(server):
+            yield problem(where, server, "unix:/path, host:port, address:port or [IPv6]:port")
+
+
+def _path_problems(path: str, value: str) -> Iterator[str]:
+    """Nginx has no escape for '$', and would take it for a variable."""
+    if not matches("absolute", value) or "$" in value:
+        yield problem(path, value, ABSOLUTE)
+
+
+def _network_problems(path: str, networks: Iterable[str]) -> Iterator[str]:
+    for where, network in labelled(path, networks):
+        if not is_network(network):
+            yield problem(where, network, NETWORK)
+
+
+def _shared_problems(values: Mapping[str, Any]) -> Iterator[str]:
+    """Names and domains that stand more than once in both lists together, with all of their places."""
+    # By number: two sites of one name would have one label.
+    numbered = [(f"{name}[{number}].name", site["name"]) for name in LISTS for number, site in enumerate(values[name])]
+    for name, places in _repeated(numbered):
+        yield problem(places, name, "each site a name of its own")
+    domains = [pair for path, site in _sites(values) for pair in labelled(f"{path}.domains", site["domains"])]
+    for domain, places in _repeated(domains):
+        yield problem(places, domain, "each domain to one site only")
+
+
+def _repeated(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Each text that stands at more than one path, and these paths; case does not count."""
+    places: dict[str, list[tuple[str, str]]] = {}
+    for path, text in pairs:
+        places.setdefault(text.lower(), []).append((path, text))
+    for found in places.values():
+        if len(found) > 1:
+            yield found[0][1], ", ".join(path for path, _ in found)
