@@ -289,3 +289,48 @@ def test_table_of_hosts_has_a_row_for_each_number():
 def test_warm_image_is_taken_if_it_is_there(monkeypatch, warm, there, wanted):
     monkeypatch.setattr(hosts, "docker", lambda *_words: SimpleNamespace(returncode=0 if there else 1))
     assert hosts.image("12", warm=warm) == wanted
+
+
+@pytest.fixture
+def contestants(converge, monkeypatch):
+    """Contestants that take no time worth speaking of; returns which hosts were worked on, by label."""
+    worked: dict[str, list[str]] = {}
+
+    def timed(seconds: float) -> Timed:
+        return Timed(seconds, seconds / 2, seconds, "")
+
+    def site(_clock, label, hosts, *_options, apps=1, **_more):
+        worked[label] = [host.name for host in hosts]
+        return ansible.Run(timed(10.0 + 3 * len(hosts)), (7 + 3 * apps) * len(hosts), 70)
+
+    def rival(_clock, label, host, _payload, **_more):
+        worked[label] = [host.name]
+        return timed(20.0)
+
+    monkeypatch.setattr(converge.ansible, "prepare", lambda *_: None)
+    monkeypatch.setattr(converge.ansible, "site", site)
+    monkeypatch.setattr(converge.rivals, "pyinfra", rival)
+    monkeypatch.setattr(converge.rivals, "script", rival)
+    monkeypatch.setattr(converge.resources, "kept_calls", lambda _host: [("survey", {})] * 10)
+    monkeypatch.setattr(converge.resources, "write", lambda *_: None)
+    monkeypatch.setattr(converge.evidence, "answers", lambda _host: None)
+    monkeypatch.setattr(converge.evidence, "same", lambda *_: None)
+    return worked
+
+
+@pytest.mark.parametrize("form", ["FULL", "SHORT"])
+def test_both_forms_take_the_same_figures(converge, contestants, tmp_path, form):
+    chosen = getattr(converge, form)
+    containers = [SimpleNamespace(name=name, run=lambda *_words: "") for name in chosen.names]
+    figures, details, text = converge.measure(chosen, Clock(ROOT, tmp_path), containers)
+    assert figures["executions_unchanged"] == 10
+    assert figures["executions_per_extra_app"] == 3
+    assert figures["seconds_per_extra_host"] == 3.0
+    assert figures["controller_seconds_per_extra_host"] == 1.5
+    assert tuple(details["unchanged_by_hosts"]) == chosen.hosts
+    assert text.count("aim: ") == len(converge.AIMS)
+    # The second app is on a host of its own, and on none of those that several hosts are measured with.
+    second = contestants["ansible: second app added"]
+    most = contestants[f"ansible: unchanged on {max(chosen.hosts)} of the hosts {chosen.repeats}"]
+    assert len(most) == max(chosen.hosts)
+    assert not set(second) & set(most)
