@@ -42,16 +42,16 @@ scenario: venv ## A Molecule scenario (NAME=default; DO=converge, verify, login,
 	@scripts/scenario $(NAME) $(DO)
 
 .PHONY: bench-converge
-bench-converge: venv ## What a first and an unchanged run of site.yml cost
+bench-converge: venv ## What a first and an unchanged run of site.yml cost (SHORT=1 to see that it runs)
 	@scripts/engine
 	@scripts/image $(DISTRO)
-	@bench/converge
+	@bench/converge $(if $(SHORT),--short)
 
 .PHONY: bench-release
-bench-release: venv ## What a release costs: its visitors while it goes live, and its time
+bench-release: venv ## What a release costs: its visitors while it goes live, and its time (SHORT=1 as above)
 	@scripts/engine
 	@scripts/image $(sort $(DISTRO) 13)
-	@bench/release
+	@bench/release $(if $(SHORT),--short)
 
 .PHONY: docs
 docs: venv ## Write the tables in the roles' README files from their argument specs

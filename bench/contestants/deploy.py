@@ -180,7 +180,7 @@ signed += [
 
 server.shell(
     name="Test and reload Nginx",
-    commands=["nginx -t -q", "systemctl reload nginx"],
+    commands=["nginx -t -q", "systemctl reload-or-restart nginx"],
     _if=changed([*(pair for pair in entries if pair[0].startswith("/etc/nginx")), *signed], ""),
 )
 for service in RESOURCES["services"]:

@@ -29,6 +29,9 @@ echo "# static files, published and compressed"
 (cd /srv/guestbook/static && find . -type f -size +0 | LC_ALL=C sort)
 echo "# database"
 find /srv/guestbook/data -name '*.sqlite3' -exec basename {} \\;
+echo "# configuration of the live release"
+readlink /etc/djangofleet/guestbook/live
+(cd /etc/djangofleet/guestbook/live/ && stat -c '%n %F %a %U:%G' . * && sha256sum *)
 """
 ASK = """
 set -e

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import os
 import re
@@ -24,13 +25,28 @@ def say(text: str) -> None:
     print(f"==> {text}", flush=True)
 
 
+def asked_short(description: str | None) -> bool:
+    """Whether the command line asks for the short form."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--short", action="store_true", help="every step once and as short as it can be; writes no results"
+    )
+    return parser.parse_args().short
+
+
 def bench(
-    name: str, containers: Mapping[str, str], measure: Callable[[Clock, list[Host]], Measured], **programs
+    name: str,
+    containers: Mapping[str, str],
+    measure: Callable[[Clock, list[Host]], Measured],
+    *,
+    short: bool = False,
+    **programs: str,
 ) -> int:
     """Measure on fresh containers, show what was found and write it to bench/results/; returns the exit code.
 
     :param containers: the image of each container, by name. The first one is the host that the header describes.
     :param measure: takes the figures; what it writes beside its logs goes where the clock's logs are.
+    :param short: write no results, and take steps side by side where that is sooner: the figures are worth nothing.
     :param programs: further programs of .venv whose version is noted, by the name it gets.
     """
     os.chdir(ROOT)
@@ -41,7 +57,7 @@ def bench(
     for log in work.glob("*.log"):
         log.unlink()
     load = [os.getloadavg()[0]]
-    if load[0] > 1:
+    if load[0] > 1 and not short:
         say(f"this machine is busy (load {load[0]:.1f}): what is measured will be too long")
     try:
         say(f"starting {len(containers)} containers")
@@ -51,14 +67,17 @@ def bench(
                 **evidence.facts(hosts[0]),
                 "versions": _versions(programs),
             }
-            figures, details, text = measure(Clock(ROOT, work), hosts)
+            figures, details, text = measure(Clock(ROOT, work, side_by_side=short), hosts)
     except BenchError as error:
         print(f"\nbench/{name}: {error}", file=sys.stderr)
         return 1
     header["load_at_start_and_end"] = [round(number, 1) for number in (*load, os.getloadavg()[0])]
-    report.write(result, header, figures, details)
     names = ", ".join(f"{program.replace('_', '-')} {number}" for program, number in header["versions"].items())
     print(f"\n{header['distribution']}, {header['cpus']} CPUs, {names}\n\n{text}\n")
+    if short:
+        say("short form: it runs to its end, and the figures are worth nothing; no results are written")
+        return 0
+    report.write(result, header, figures, details)
     say(f"{result.relative_to(ROOT)} is written; the logs in {work.relative_to(ROOT)}/ end with the times of each task")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,6 +61,17 @@ class Host:
         first, second = "/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpuacct/cpuacct.usage"  # cgroup v2, v1
         text = self.shell(f"if [ -e {first} ]; then cat {first}; else cat {second}; fi").split()
         return int(text[1]) / 1e6 if text[0] == "usage_usec" else int(text[0]) / 1e9
+
+
+def image(distribution: str = os.environ.get("DISTRO", "13"), *, warm: bool = False) -> str:
+    """The test image of a Debian release.
+
+    :param warm: the one that has the roles' packages already, if scripts/image has built it.
+    """
+    name = f"djangofleet/warm:{distribution}"
+    if warm and docker("image", "inspect", name).returncode == 0:
+        return name
+    return f"djangofleet/host:{distribution}"
 
 
 def docker(*words: str) -> subprocess.CompletedProcess[str]:

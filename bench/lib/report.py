@@ -33,6 +33,16 @@ def table(rows: list[tuple[str, int | str, Timed, Timed | None, Timed | None]]) 
     return "\n".join([head, below, *lines])
 
 
+def hosts(rows: list[tuple[int, int, int, Timed]]) -> str:
+    """What runs on several hosts cost, a line for each number: (hosts, tasks, executions, Ansible)."""
+    head = f"{'unchanged, side by side':28}{'tasks':>10}{'executions':>12}{'wall':>12}{'controller cpu':>18}"
+    lines = []
+    for count, tasks, executions, run in rows:
+        name = f"{count} host{'s' if count > 1 else ''}"
+        lines.append(f"{name:28}{tasks:>10}{executions:>12}{run.seconds:>10.1f} s{run.controller:>16.1f} s")
+    return "\n".join([head, *lines])
+
+
 def visitors(figures: dict[str, dict]) -> str:
     """What visitors saw, a line for each phase."""
     head = f"{'':12}{'requests':>10}{'failed':>8}{'p50':>10}{'p99':>10}{'max':>10}{'p99/steady':>12}{'operations':>12}"

@@ -29,10 +29,11 @@ rm -rf /root/.ansible/tmp/ansible-tmp-*
 """
 # What the first of these manage is read below. The second look and change nothing that lasts, or what they make is
 # written out in provision and deploy.py, since every tool says it in its own way: uv, the authority, the certificates.
-WITH_RESOURCE = {"apt", "release", "systemd", "systemd_service", "tree", "user"}
+SYSTEMD = {"systemd", "systemd_service"}
+WITH_RESOURCE = {"apt", "packages", "release", "survey", "tree", "user", *SYSTEMD}
 WITHOUT_RESOURCE = {
-    *("command", "packages", "setup", "slurp", "stat", "survey"),  # packages asks; it is apt that installs
-    *("openssl_csr_pipe", "openssl_privatekey", "x509_certificate", "x509_certificate_pipe"),
+    *("command", "setup", "slurp", "stat", "visit"),
+    *("openssl_csr_pipe", "openssl_privatekey", "openssl_privatekey_pipe", "x509_certificate", "x509_certificate_pipe"),
 }
 
 
@@ -60,16 +61,23 @@ def read(first: list[tuple[str, dict]], unchanged: list[tuple[str, dict]]) -> di
     """
     found: dict[str, list] = {"packages": [], "users": [], "services": [], "releases": []}
     for module, arguments in first:
-        if module == "apt":
-            # The same twice if the index had to be refreshed in between.
-            if arguments.get("name") and _list(arguments["name"]) not in found["packages"]:
-                found["packages"].append(_list(arguments["name"]))
+        if module in ("apt", "packages"):
+            # The module packages asks for all of them and leaves those that are missing to apt: each counts once.
+            seen = {name for names in found["packages"] for name in names}
+            if names := [name for name in _list(arguments.get("name") or []) if name not in seen]:
+                found["packages"].append(names)
         elif module == "user":
             found["users"].append({key: arguments[key] for key in ("name", "home", "shell", "comment")})
-        elif module in ("systemd", "systemd_service") and arguments.get("enabled"):  # the rest are handlers
-            found["services"] += _list(arguments["name"])
-        elif module == "release" and arguments["state"] == "built" and not arguments.get("archive"):
-            found["releases"].append({"app": arguments["app"], "revision": arguments["revision"]})
+        elif module == "survey" or (module in SYSTEMD and arguments.get("enabled")):  # the rest are handlers
+            # The roles ask about every service, and start those that their packages have not.
+            for name in _list(arguments.get("units") or arguments.get("name") or []):
+                if (unit := name.removesuffix(".service")) not in found["services"]:
+                    found["services"].append(unit)
+        elif module == "release" and arguments["state"] == "built":
+            # Asked for at first, and then sent: two executions for one release.
+            built = {"app": arguments["app"], "revision": arguments["revision"]}
+            if built not in found["releases"]:
+                found["releases"].append(built)
     unknown = {module for module, _arguments in first + unchanged} - WITHOUT_RESOURCE - WITH_RESOURCE
     if unknown:
         raise BenchError(
@@ -82,8 +90,8 @@ def read(first: list[tuple[str, dict]], unchanged: list[tuple[str, dict]]) -> di
 
 
 def _resource(entry: dict) -> dict:
-    """An entry with its kind in one word, as the other contestants read it."""
-    kind = next((kind for kind in ("absent", "directory", "link") if kind in entry), "file")
+    """An entry as the module tree gets it, with what it is in one word, as the other contestants read it."""
+    kind = next((kind for kind in ("absent", "directory", "link") if entry.get(kind)), "file")
     return {**entry, "kind": kind, "target": entry.get("link")}
 
 

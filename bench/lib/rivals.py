@@ -19,7 +19,7 @@ def pyinfra(clock: Clock, label: str, host: Host, payload: Path, *, same: bool =
     :raises BenchError: it failed, or changed something where all was as it should be (same).
     """
     words = ["pyinfra", "-y", f"@docker/{host.name}", str(CONTESTANTS / "deploy.py"), "--data", f"resources={payload}"]
-    timed = clock.run(label, host, words)
+    timed = clock.run(label, [host], words)
     total = TOTAL.search(timed.output)
     if not total:
         raise BenchError(f"{label}: {clock.log(label)} has no total")
@@ -38,4 +38,4 @@ def script(clock: Clock, label: str, host: Host, payload: Path) -> Timed:
     copy = (
         f"docker cp {payload} {host.name}:/root/payload && docker cp {CONTESTANTS}/provision {host.name}:/root/payload/"
     )
-    return clock.run(label, host, ["sh", "-c", f"{copy} && docker exec {host.name} /root/payload/provision"])
+    return clock.run(label, [host], ["sh", "-c", f"{copy} && docker exec {host.name} /root/payload/provision"])

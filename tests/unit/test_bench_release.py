@@ -195,7 +195,7 @@ def test_each_way_is_measured_twice_around_the_same_middle(bench):
         return ways.Way(name, None if name == "steady" else lambda: log.append(name), around)
 
     site = SimpleNamespace(run=lambda *_words: "")
-    found = bench.visit(Visitors(), site, {name: way(name) for name in bench.ORDER})
+    found = bench.visit(Visitors(), site, {name: way(name) for name in bench.ORDER}, bench.FULL)
     assert list(found) == ["steady", "swap", "restart", "hup", "plain"]
     assert [len(phases.operations) for phases in found.values()] == [0, 4, 4, 4, 4]
     begun = [line[1:] for line in log if line.startswith("+")]
@@ -204,11 +204,18 @@ def test_each_way_is_measured_twice_around_the_same_middle(bench):
     assert [len(phases.answers) for phases in found.values()] == [2] * 5  # without those of the warm-up
 
 
+def test_short_form_leaves_no_way_out(bench):
+    """And has something happen in each but the first, so that there are figures of all."""
+    assert sorted(bench.SHORT.order) == sorted(bench.ORDER)
+    assert bench.SHORT.operations > 0
+    assert bench.SHORT.repeats > 0
+
+
 def test_site_that_fails_before_anything_is_done_is_not_measured(bench):
     visitors = SimpleNamespace(phase=lambda *_: seen([1.0], failed=1, examples=["GET: 502"]))
     site = SimpleNamespace(run=lambda *_words: "")
     with pytest.raises(BenchError, match="steady: 1 requests failed before anything was done"):
-        bench.visit(visitors, site, {name: ways.Way(name) for name in bench.ORDER})
+        bench.visit(visitors, site, {name: ways.Way(name) for name in bench.ORDER}, bench.SHORT)
 
 
 # Ways
@@ -329,14 +336,14 @@ def test_swap_wants_two_good_releases():
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
-        ({}, {"path": "/inventory/../../examples/guestbook"}),
-        ({"bench_version": "two"}, {"path": "/inventory/../../examples/guestbook", "version": "two"}),
+        ({}, {"path": "/checkout/examples/guestbook"}),
+        ({"bench_version": "two"}, {"path": "/checkout/examples/guestbook", "version": "two"}),
         ({"bench_source": "/changed"}, {"path": "/changed"}),
     ],
 )
 def test_inventory_makes_the_releases_that_are_asked_for(dataloader, given, wanted):
     variables = dataloader.load_from_file(str(ROOT / "bench/inventory/group_vars/all.yml"), trusted_as_template=True)
-    templar = Templar(loader=dataloader, variables=variables | {"inventory_dir": "/inventory"} | given)
+    templar = Templar(loader=dataloader, variables=variables | {"ansible_config_file": "/checkout/ansible.cfg"} | given)
     apps = templar.template(trust_as_template("{{ django_apps }}"))
     assert [app["source"] for app in apps] == [wanted]
 
