@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: summary
-short_description: What a run of the playbooks came to, as lines that a person reads
+short_description: What a run of the playbooks came to, as a text that a person reads
 author: djangofleet developers (@djangofleet)
 description:
   - Says of each app where it is, which release is live, whether it answers, when its certificate ends and what is next.
@@ -47,9 +47,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The lines.
-  type: list
-  elements: str
+  description: The text, a paragraph for each app.
+  type: str
 """
 
 import datetime
@@ -66,8 +65,8 @@ def summary(
     began: float,
     check: bool = False,
     public_port: int = 443,
-) -> list[str]:
-    """The lines, as of now."""
+) -> str:
+    """The text, as of now."""
     seen = {
         host: {
             "builds": _of(hostvars[host], "__django_builds", {}),
@@ -76,7 +75,8 @@ def summary(
         for host in hosts
     }
     now = datetime.datetime.now(datetime.UTC)
-    return summarize(apps, seen, began=float(began), now=now, check=check, public_port=int(public_port))
+    lines = summarize(apps, seen, began=float(began), now=now, check=check, public_port=int(public_port))
+    return "\n".join(lines)
 
 
 def _of(values: Mapping[str, Any], name: str, otherwise: Any) -> Any:

@@ -129,11 +129,21 @@ def test_the_checks_change_nothing(path):
     }
 
 
-@pytest.mark.parametrize(("path", "check"), [("site", "check"), ("deploy", "check_apps"), ("rollback", "check_apps")])
-def test_every_playbook_begins_with_a_check_and_ends_with_a_summary(path, check):
+@pytest.mark.parametrize(("path", "check"), [("site", "check"), ("deploy", "check_apps")])
+def test_a_playbook_begins_with_a_check_and_ends_with_a_summary(path, check):
     plays = yaml.safe_load((ROOT / "playbooks" / f"{path}.yml").read_text())
     assert plays[0]["ansible.builtin.import_playbook"] == f"{check}.yml"
     assert plays[-1]["ansible.builtin.import_playbook"] == "summary.yml"
+
+
+def test_a_rollback_asks_only_which_apps_are_meant():
+    """A mistake elsewhere in the inventory must not keep a site from going back."""
+    check, _, summary = yaml.safe_load((ROOT / "playbooks/rollback.yml").read_text())
+    assert [task["ansible.builtin.assert"]["that"] for task in check["tasks"] if "ansible.builtin.assert" in task] == [
+        "django_apps_selection_problems | length == 0"
+    ]
+    assert "serial" not in check, "the first hosts would be back before the input of the others is looked at"
+    assert summary["ansible.builtin.import_playbook"] == "summary.yml"
 
 
 def test_a_rollback_of_an_unknown_app_is_not_green(runs):
