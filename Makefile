@@ -18,12 +18,20 @@ demo-down: ## Remove the demo's container
 	@scripts/demo down
 
 .PHONY: test
-test: venv ## Everything: lint, unit, all scenarios; ends with "N passed, N failed"
+test: venv ## The gate: lint, sanity, unit, all scenarios, short benchmarks; ends with "N passed, N failed"
 	@scripts/test
+
+.PHONY: prove
+prove: venv ## The evidence: full counts, full benchmarks, all versions; goes on where it was broken off (STEP="scenario release")
+	@.venv/bin/python scripts/prove $(if $(STEP),"$(STEP)") $(if $(AGAIN),--again)
 
 .PHONY: lint
 lint: venv ## Check style, documentation and good practice
 	@scripts/lint
+
+.PHONY: sanity
+sanity: venv ## The sanity tests of ansible-test
+	@scripts/sanity
 
 .PHONY: unit
 unit: venv ## Tests that need no container
@@ -34,16 +42,22 @@ scenario: venv ## A Molecule scenario (NAME=default; DO=converge, verify, login,
 	@scripts/scenario $(NAME) $(DO)
 
 .PHONY: bench-converge
-bench-converge: venv ## What a first and an unchanged run of site.yml cost
+bench-converge: venv ## What a first and an unchanged run of site.yml cost (SHORT=1 to see that it runs)
 	@scripts/engine
 	@scripts/image $(DISTRO)
-	@bench/converge
+	@bench/converge $(if $(SHORT),--short)
 
 .PHONY: bench-release
-bench-release: venv ## What a release costs: its visitors while it goes live, and its time
+bench-release: venv ## What a release costs: its visitors while it goes live, and its time (SHORT=1 as above)
 	@scripts/engine
 	@scripts/image $(sort $(DISTRO) 13)
-	@bench/release
+	@bench/release $(if $(SHORT),--short)
+
+.PHONY: versions
+versions: venv ## The collection with each ansible-core that it supports
+	@scripts/engine
+	@scripts/image 13
+	@scripts/versions
 
 .PHONY: docs
 docs: venv ## Write the tables in the roles' README files from their argument specs
