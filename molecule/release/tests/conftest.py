@@ -11,7 +11,10 @@ import pytest
 
 # A release is built once, by the first test that wants it. The deploys of the controller, which bring releases of their
 # own and so push those out that were kept, come last.
-ORDER = ("swaps", "bad_releases", "interruptions", "processes", "rollback", "private_index", "deploys", "fleet")
+ORDER = [
+    *("image", "swaps", "bad_releases", "interruptions", "processes", "rollback", "private_index"),
+    *("deploys", "fleet"),
+]
 
 
 def pytest_collection_modifyitems(items):

@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from shared.outside import ROOT, Browser, address_of, hosts_of
+from shared.outside import PROVE, ROOT, Browser, address_of, hosts_of
 from variants import BUILD, project
 
 HOSTS = hosts_of("release")
@@ -28,8 +28,6 @@ GUESTBOOK = "django-guestbook.service"
 STAND_IN = "django-guestbook-next.service"
 DATA = "/srv/guestbook/data"
 BRINGING = Lock()
-# `make prove` counts in full; the gate does everything once.
-PROVE = bool(os.environ.get("PROVE"))
 
 
 def both(what: Callable[[str], Any]) -> dict[str, Any]:
