@@ -18,12 +18,20 @@ demo-down: ## Remove the demo's container
 	@scripts/demo down
 
 .PHONY: test
-test: venv ## Everything: lint, unit, all scenarios; ends with "N passed, N failed"
+test: venv ## The gate: lint, sanity, unit, all scenarios, short benchmarks; ends with "N passed, N failed"
 	@scripts/test
+
+.PHONY: prove
+prove: venv ## The evidence: full counts, full benchmarks, all versions; goes on where it was broken off (STEP="scenario release")
+	@.venv/bin/python scripts/prove $(if $(STEP),"$(STEP)") $(if $(AGAIN),--again)
 
 .PHONY: lint
 lint: venv ## Check style, documentation and good practice
 	@scripts/lint
+
+.PHONY: sanity
+sanity: venv ## The sanity tests of ansible-test
+	@scripts/sanity
 
 .PHONY: unit
 unit: venv ## Tests that need no container

@@ -2,10 +2,10 @@
 """A bounded load on one site of our own: GETs and POSTs over TLS, each answer counted, none repeated.
 
 Standard library only, so that a bare test host can run it. It stops by itself: at a number of requests, at a time, or
-when its standard input closes (but not before --least requests), whichever comes first. Prints one JSON object:
-requests, failed (with up to ten examples), cut (how many of those broke off after a good status), the references of
-all POSTs that were answered 201, and the time of each answer in milliseconds with when it began (seconds since the
-start), for percentiles.
+when its standard input closes, whichever comes first; until then --count has how many were answered. Prints one JSON
+object: requests, failed (with up to ten examples), cut (how many of those broke off after a good status), the
+references of all POSTs that were answered 201, and the time of each answer in milliseconds with when it began (seconds
+since the start, which is given on the machine's monotonic clock), for percentiles.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import ssl
 import sys
 import time
 import uuid
+from pathlib import Path
 
 HEADERS = "Host: {host}\r\nUser-Agent: djangofleet-load\r\nAccept: */*\r\n"
 
@@ -107,7 +108,7 @@ class Load:
     async def one(self) -> None:
         """One visitor: request after request until it is over."""
         connection = Connection(self.options, self.context)
-        while self.sent < (self.options.least if self.over else self.options.requests) and not self.late():
+        while self.sent < self.options.requests and not self.over and not self.late():
             self.sent += 1
             request, reference = self.request(self.sent)
             began = time.monotonic()
@@ -133,10 +134,17 @@ class Load:
                 await asyncio.wait_for(asyncio.to_thread(sys.stdin.buffer.read), self.options.seconds)
             self.over = True
 
-        watch = asyncio.ensure_future(stop())
+        async def count() -> None:
+            while True:
+                Path(self.options.count).write_text(str(len(self.answers)))
+                await asyncio.sleep(0.2)
+
+        watches = [asyncio.ensure_future(stop()), *([asyncio.ensure_future(count())] if self.options.count else [])]
         await asyncio.gather(*(self.one() for _ in range(self.options.connections)))
-        watch.cancel()
+        for watch in watches:
+            watch.cancel()
         return {
+            "start": self.start,
             "requests": self.sent,
             "failed": self.failed,
             "cut": self.cut,
@@ -159,7 +167,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--pause", type=float, default=0.0, help="seconds a visitor waits between two requests")
     parser.add_argument("--requests", type=int, default=100_000, help="at most so many")
-    parser.add_argument("--least", type=int, default=0, help="at least so many, even if the standard input has closed")
+    parser.add_argument("--count", default="", help="a file for the number of answers, while it runs")
     parser.add_argument("--seconds", type=float, default=600, help="at most so long")
     parser.add_argument("--timeout", type=float, default=30)
     result = asyncio.run(Load(parser.parse_args()).run())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from shared.outside import ROOT, Browser, address_of, ask
+from shared.outside import ROOT, Browser, address_of, ask, distributions
 
 STRANGER = ROOT / "molecule" / "import" / "stranger"
 
@@ -64,7 +64,7 @@ def health(host: str, domain: str) -> str:
     return json.loads(Browser(address_of(host), domain, authority).text("/healthz"))["status"]
 
 
-@pytest.mark.parametrize("inventory", [12], indirect=True)
+@pytest.mark.parametrize("inventory", distributions(12), indirect=True)
 def test_role_by_fqcn(installed, inventory, tmp_path):
     shutil.copy(STRANGER / "by_fqcn.yml", tmp_path)
     words = ["ansible-playbook", "-i", "hosts.yml", "by_fqcn.yml"]
@@ -73,7 +73,7 @@ def test_role_by_fqcn(installed, inventory, tmp_path):
     assert changed(run(tmp_path, *words, ANSIBLE_COLLECTIONS_PATH=str(installed))) == "0"
 
 
-@pytest.mark.parametrize("inventory", [13], indirect=True)
+@pytest.mark.parametrize("inventory", distributions(13), indirect=True)
 @pytest.mark.parametrize("way", ["checkout", "installed"])
 def test_role_by_roles_path(installed, inventory, tmp_path, way):
     shutil.copy(STRANGER / "by_roles_path.yml", tmp_path)
@@ -84,7 +84,7 @@ def test_role_by_roles_path(installed, inventory, tmp_path, way):
     assert ask(address_of(inventory), "hello.test", "/") == (200, b"by roles_path")
 
 
-@pytest.mark.parametrize("inventory", [12], indirect=True)
+@pytest.mark.parametrize("inventory", distributions(12), indirect=True)
 def test_playbook_of_the_installed_collection(installed, inventory, tmp_path):
     (tmp_path / "group_vars").mkdir()
     app = {"name": "guestbook", "domains": ["guestbook.test"], "source": {"path": str(ROOT / "examples/guestbook")}}
@@ -101,9 +101,10 @@ def test_playbook_of_the_installed_collection(installed, inventory, tmp_path):
     assert health(inventory, "guestbook.test") == "ok"
 
 
-def test_inventory_prod_of_the_checkout():
+@pytest.mark.parametrize("distribution", distributions(13))
+def test_inventory_prod_of_the_checkout(distribution):
     """`ansible-playbook site.yml -i prod` as it stands in the README, its host being a container."""
-    host = "djangofleet-import-13"
+    host = f"djangofleet-import-{distribution}"
     where = [
         "-e",
         "ansible_connection=community.docker.docker",

@@ -1,13 +1,13 @@
 """One app on two hosts with one database: built everywhere, migrated once, put live one after the other, or nowhere."""
 
 import subprocess
-import time
 from contextlib import contextmanager
 
 import fleet
 from variants import BUILD, HELD, MOOD, NO_HELD, project, replace
 
 FIRST, SECOND = fleet.HOSTS
+HOLDERS = "select pid from pg_stat_activity where query like '%pg_sleep(120)%' and wait_event = 'PgSleep'"
 SLEEPERS = "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(120)%'"
 
 
@@ -44,9 +44,8 @@ def table_held():
     script = "begin; select count(*) from entries_entry; select pg_sleep(120);"
     words = ["docker", "exec", fleet.CLIENT, "runuser", "-u", "postgres", "--", "psql", "-q", "ledger", "-c", script]
     holder = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    held = "select count(*) from pg_locks l join pg_class c on c.oid = l.relation where c.relname = 'entries_entry'"
     try:
-        fleet.wait(lambda: int(sql(f"{held} and l.mode = 'AccessShareLock'")) > 0, 20, "the lock")
+        fleet.wait(lambda: sql(f"select count(*) from ({HOLDERS}) as held").strip() == "1", 20, "the lock")
         yield
     finally:
         sql(SLEEPERS + " and pid <> pg_backend_pid()")
@@ -97,45 +96,40 @@ def test_deploy_key_is_on_no_host():
 
 
 def test_migration_gives_up_waiting_for_a_lock():
+    """The first host migrates, and when that fails the rollout stops there."""
     publish("held", HELD)
     with table_held(), visitors():
-        began = time.monotonic()
         result = deploy("held")
-        assert time.monotonic() - began < 110, "it waited for the other transaction"
+        assert sql(f"select count(*) from ({HOLDERS}) as held").strip() == "1", "it waited for the other transaction"
     assert result.returncode != 0
     assert "lock timeout" in result.stdout, result.stdout[-4000:]
     assert set(versions().values()) == {"mood"}
-    result = deploy("held")
-    assert result.returncode == 0, result.stdout[-6000:]
-    assert set(versions().values()) == {"held"}
 
 
 def test_failure_on_one_host_returns_the_others():
-    """The second host cannot reach health: the first one goes back to what both served."""
+    """The migration has its lock now. The second host cannot reach health: the first one goes back to what served."""
     before = fleet.both(lambda host: fleet.served(host, "ledger"))
-    publish("uneven", HELD)
     health = f"{{{{ '/healthz' if inventory_hostname == '{FIRST}' else '/nowhere' }}}}"
     with visitors():
-        result = deploy("uneven", ledger_health=health)
+        result = deploy("held", ledger_health=health)
         assert result.returncode != 0
         assert fleet.both(lambda host: fleet.served(host, "ledger")) == before
     said = result.stdout
-    assert "TASK [django : Put back what was live before]" in said
     assert f"{FIRST}: ledger to {before[FIRST]}" in said, said[-6000:]
     assert "GET /nowhere as ledger.test: answered 404" in said.replace("\\n", " "), (
         "the journal of the host that failed"
     )
     audit = fleet.on(FIRST, "cat", "/var/log/djangofleet/ledger.log").stdout.splitlines()
-    assert ["uneven-" in audit[-2], before[FIRST] in audit[-1]] == [True, True], "it had been live there"
-    result = deploy("uneven")
-    assert result.returncode == 0, result.stdout[-6000:]
-    assert set(versions().values()) == {"uneven"}
+    assert ["held-" in audit[-2], before[FIRST] in audit[-1]] == [True, True], "it had been live there"
+    assert sql("select count(*) from django_migrations where name = '0003_held'").strip() == "1"
 
 
 def test_host_that_was_away_catches_up():
-    result = deploy("held", host=FIRST)
-    assert result.returncode == 0, result.stdout[-6000:]
-    assert versions() == {FIRST: "held", SECOND: "uneven"}
+    """The first host goes ahead, as a deploy does that another host is away from."""
+    kept = fleet.ctl(FIRST, "ledger", "releases")["releases"]
+    (held,) = [entry["id"] for entry in kept if entry["version"] == "held"]
+    fleet.ctl(FIRST, "ledger", "activate", held)
+    assert versions() == {FIRST: "held", SECOND: "mood"}
     with visitors():
         result = deploy("held")
     assert result.returncode == 0, result.stdout[-6000:]
@@ -164,6 +158,9 @@ def test_rollback_behind_the_schema_is_refused_until_it_is_allowed():
         assert "entries.0004_no_held" in result.stdout
         assert "allow_schema_ahead=true" in result.stdout
         assert set(versions().values()) == {"no-held"}
-        result = fleet.play("rollback", app="ledger", allow_schema_ahead=True)
+        # By its name this time: the one before the last, as it happens.
+        held = fleet.ctl(FIRST, "ledger", "releases")["releases"]
+        named = [entry["id"] for entry in held if entry["version"] == "held"][-1]
+        result = fleet.play("rollback", app="ledger", release=named, allow_schema_ahead=True)
         assert result.returncode == 0, result.stdout[-4000:]
     assert set(versions().values()) == {"held"}

@@ -1,120 +1,94 @@
-"""Deploys that are cut short, deploys that meet, and processes that are killed: the site is served throughout."""
+"""Commands and processes that are killed: the site is served throughout, and the next command finds its way."""
 
 import subprocess
 import time
 
 import fleet
 import pytest
+from fleet import GUESTBOOK, HOSTS, STAND_IN
 
-# Where a deploy is cut off: when the play says that it begins a task, or when a host is seen in a state.
-STEPS = {
-    "configure": ("TASK [django : Write the app's configuration]", None),
-    "build": ("TASK [django : Build the release]", None),
-    "built": ("TASK [django : Build the release]", "test -e /srv/guestbook/releases/{release}*/venv/bin/gunicorn"),
-    "migrate": ("TASK [django : Migrate on the first host]", None),
-    "activate": ("TASK [django : Put the release live]", None),
-    "stand-in": ("TASK [django : Put the release live]", "systemctl is-active django-guestbook-next.service"),
-    "turned": ("TASK [django : Put the release live]", "readlink /srv/guestbook/current | grep {release}"),
+# Where a command is killed, and whether the new release serves by then.
+POINTS = {
+    "build": False,
+    "before_migrate": False,
+    "before_activate": False,
+    STAND_IN: False,
+    GUESTBOOK: True,  # `current` is turned over, the service boots, and the stand-in serves
+    "after_activate": True,
 }
-
-KILLS = 5
-
-
-def free(host: str) -> bool:
-    """Whether nothing of a deploy is at work: a step outlives its controller, and ends what it was told to do."""
-    at_work = fleet.on(host, "pgrep", "-f", "[A]nsiballZ|djangoctl guestbook (build|migrate|activate)", check=False)
-    return at_work.returncode != 0 and fleet.ctl(host, "guestbook", "status")["lock"] is None
+KILLS = 5 if fleet.PROVE else 2
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_killed_controller(step, tmp_path):
-    text, state = STEPS[step]
-    release = f"cut-{step}"
+def words_to(host: str, point: str) -> tuple[list[str], int]:
+    """What leads to a point, and how it ends if nobody interrupts it."""
+    if point == "build":
+        return [*fleet.build_words(host, "grey"), f"--revision={time.monotonic_ns()}"], 0  # one that is not there
+    if point == "before_migrate":
+        return ["migrate", fleet.release(host, "ill")], 5
+    return ["activate", fleet.release(host, "red")], 0
 
+
+# Each host is killed at one of two points. The proof kills both at both.
+@pytest.mark.parametrize(
+    "points", [("build", "before_migrate"), ("before_activate", STAND_IN), (GUESTBOOK, "after_activate")]
+)
+def test_killed_command(points):
     def cut(host: str) -> None:
-        before = fleet.served(host)
-        output = tmp_path / host
-        process = fleet.begin("deploy", output=output, host=host, release_version=release)
-        try:
-            fleet.wait(lambda: text in output.read_text(), 120, f"{text} on {host}")
-            if state:
-                look = ["sh", "-c", state.format(release=release)]
-                fleet.wait(lambda: fleet.on(host, *look, check=False).returncode == 0, 60, state, pause=0.02)
-        finally:
-            fleet.kill(process)
-        time.sleep(3)  # what the controller had just asked the host to start has started by then
-        if host == fleet.HOSTS[list(STEPS).index(step) % 2]:  # on one of them all that it had begun dies with it
-            fleet.on(host, "pkill", "-9", "-f", "[A]nsiballZ|djangoctl guestbook (build|migrate|activate)", check=False)
-        assert fleet.served(host) in (before, fleet.ctl(host, "guestbook", "status")["release"])
-        fleet.wait(lambda: free(host), 120, f"the lock of {host}")
+        for point in points if fleet.PROVE else points[HOSTS.index(host) :][:1]:
+            before = fleet.activate(host, "blue")
+            words, code = words_to(host, point)
+            with fleet.held_at(host, point, *words) as process:
+                fleet.on(host, "pkill", "-9", "-f", f"djangoctl guestbook {words[0]}")
+                assert process.wait(timeout=30) != 0
+                assert fleet.served(host) == (fleet.release(host, "red") if POINTS[point] else before)
+            assert fleet.ctl(host, "guestbook", "status")["lock"] is None
+            fleet.ctl(host, "guestbook", *words, code=code)
+            if words[0] == "activate":
+                assert fleet.served(host) == words[1]
+            status = fleet.ctl(host, "guestbook", "status")
+            assert not status["restart_pending"]
+            assert fleet.on(host, "systemctl", "is-active", STAND_IN, check=False).returncode != 0
+            kept = fleet.ctl(host, "guestbook", "releases")["releases"]
+            assert not [entry for entry in kept if entry["state"] == "building"]
 
+    fleet.both(lambda host: fleet.activate(host, "blue"))
     with fleet.visitors():
         fleet.both(cut)
-        fleet.deploy(release)
-    assert set(fleet.both(fleet.version).values()) == {release}
-    for host in fleet.HOSTS:
-        status = fleet.ctl(host, "guestbook", "status")
-        assert not status["restart_pending"]
-        assert fleet.on(host, "systemctl", "is-active", "django-guestbook-next.service", check=False).returncode != 0
-        assert not [
-            entry for entry in fleet.ctl(host, "guestbook", "releases")["releases"] if entry["state"] == "building"
-        ]
 
 
-def test_two_deploys_at_once(tmp_path):
-    moment = time.strftime("%H%M%S")  # a release that is there already would not be built
-    outputs = [tmp_path / f"race-one-{moment}", tmp_path / f"race-two-{moment}"]
-    with fleet.visitors():
-        deploys = [fleet.begin("deploy", output=output, release_version=output.name) for output in outputs]
-        codes = [process.wait(timeout=300) for process in deploys]
-    winner = codes.index(0)
-    assert codes[1 - winner] != 0, "both were told that they had won"
-    assert set(fleet.both(fleet.version).values()) == {outputs[winner].name}
-    said = outputs[1 - winner].read_text()
-    assert "guestbook: locked by " in said, said[-4000:]
-    assert " since 20" in said
-    assert f" {outputs[winner].name}-" in said
-
-
-@pytest.mark.parametrize("host", fleet.HOSTS)
 @pytest.mark.parametrize("victim", ["worker", "master"])
-def test_killed_process(victim, host):
+def test_killed_process(victim, figure):
     """Requests that may be sent twice see no error: what was in hand of the dead is asked of the living."""
-    unit = "django-guestbook.service"
 
-    def alive() -> list[str]:
-        master = fleet.main_pid(host, unit)
-        return fleet.on(host, "pgrep", "--parent", master, check=False).stdout.split() if master != "0" else []
+    def kill(host: str) -> float:
+        def workers() -> list[str]:
+            master = fleet.main_pid(host, GUESTBOOK)
+            return fleet.on(host, "pgrep", "--parent", master, check=False).stdout.split() if master != "0" else []
 
-    took = []
-    with fleet.visitors("--connections=6", "--pause=0.05", hosts=[host], cut=KILLS):
+        took = []
         for _ in range(KILLS):
-            workers = alive()
-            number = len(workers)
-            fleet.on(host, "kill", "-9", fleet.main_pid(host, unit) if victim == "master" else workers[0])
-            took.append(fleet.answers(host, 10))
-            fleet.wait(lambda number=number: len(alive()) == number, 30, f"all workers of {host} again")
-    print(host, victim, "answered after", took)
-    assert max(took) < 2
+            alive = workers()
+            number = len(alive)
+            fleet.on(host, "kill", "-9", fleet.main_pid(host, GUESTBOOK) if victim == "master" else alive[0])
+            took.append(fleet.answers(host, 30))
+            fleet.wait(lambda number=number: len(workers()) == number, 30, f"all workers of {host} again")
+        return max(took)
+
+    with fleet.visitors("--connections=6", "--pause=0.05", cut=KILLS):
+        took = fleet.both(kill)
+    figure(f"seconds until a host answered after kill -9 of a {victim}, worst of {KILLS}", max(took.values()))
 
 
-def test_reboot_in_the_middle_of_a_swap():
+def test_reboot_in_the_middle_of_a_swap(environment_changes):
     """A host that goes down with a stand-in up comes back with what `current` says, and the stand-in gone."""
-    host = fleet.HOSTS[1]
-    fleet.deploy("steady", host=host)
-    swap = subprocess.Popen(
-        ["docker", "exec", host, "djangoctl", "guestbook", "rollback"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    stand_in = ["systemctl", "is-active", "--quiet", "django-guestbook-next.service"]
-    fleet.wait(lambda: fleet.on(host, *stand_in, check=False).returncode == 0, 60, "the stand-in", pause=0.02)
-    subprocess.run(["docker", "restart", "--time", "1", host], check=True, capture_output=True)
-    swap.wait()
+    environment_changes.running.result()  # or it goes down beneath them
+    host = HOSTS[1]
+    wanted = fleet.activate(host, "blue")
+    with fleet.held_at(host, STAND_IN, "activate", fleet.release(host, "red")):
+        subprocess.run(["docker", "restart", "--time", "1", host], check=True, capture_output=True)
     fleet.wait(lambda: fleet.on(host, "systemctl", "is-active", "nginx", check=False).returncode == 0, 60, "nginx")
-    assert fleet.answers(host, 30) < 30
-    live = fleet.on(host, "readlink", "/srv/guestbook/current").stdout.strip().rpartition("/")[2]
-    assert fleet.served(host) == live
-    assert fleet.on(host, *stand_in, check=False).returncode != 0
-    fleet.deploy("steady")
-    assert fleet.version(host) == "steady"
+    fleet.answers(host, 30)
+    assert fleet.on(host, "readlink", "/srv/guestbook/current").stdout.strip().rpartition("/")[2] == wanted
+    assert fleet.served(host) == wanted
+    assert fleet.on(host, "systemctl", "is-active", "--quiet", STAND_IN, check=False).returncode != 0
+    fleet.activate(host, "red")

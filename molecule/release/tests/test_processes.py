@@ -1,79 +1,75 @@
-"""Processes and timers follow the service: to the next release, back again, and away when nobody names them."""
+"""Processes and timers follow the service: to the next release, and back again."""
+
+import time
 
 import fleet
 
 WORKER = "django-guestbook-worker.service"
-DATA = "/srv/guestbook/data"
-JOB_SECONDS = 60
+PAIR = [f"django-guestbook-pair@{number}.service" for number in (1, 2)]
+JOB_SECONDS = 60 if fleet.PROVE else 0
 
 
 def release_of(host: str, unit: str) -> str:
     return fleet.environment_of(host, unit)["RELEASE_ID"]
 
 
-def test_worker_ends_its_job_across_a_deploy(tmp_path):
-    fleet.deploy("hired")
-    old = fleet.both(fleet.served)
-    worker = {host: fleet.main_pid(host, WORKER) for host in fleet.HOSTS}
-    for host in fleet.HOSTS:
-        fleet.on(host, "rm", "-f", f"{DATA}/job-done")
-        fleet.on(host, "sh", "-c", f"echo {JOB_SECONDS} > {DATA}/job.part && mv {DATA}/job.part {DATA}/job")
-        fleet.wait(lambda host=host: seen(host, "job-in-hand"), 10, f"the job is taken on {host}")
-
-    def moved_on(host: str) -> None:
-        """The site has, and the worker is at its job still."""
-        fleet.wait(lambda: fleet.version(host) == "promoted", JOB_SECONDS - 5, f"the new release on {host}", pause=0.5)
-        assert seen(host, "job-in-hand")
-        assert not seen(host, "job-done")
-        assert fleet.main_pid(host, WORKER) == worker[host]
-        assert release_of(host, WORKER) == old[host]
-
-    output = tmp_path / "deploy"
-    with fleet.visitors():
-        process = fleet.begin("deploy", output=output, release_version="promoted", deploy_serial="100%")
-        fleet.both(moved_on)
-        assert process.wait(timeout=JOB_SECONDS + 60) == 0, output.read_text()[-4000:]
-    for host in fleet.HOSTS:
-        assert fleet.on(host, "cat", f"{DATA}/job-done").stdout == old[host], (
-            "finished, and by the release that began it"
-        )
-        assert fleet.main_pid(host, WORKER) != worker[host]
-        assert release_of(host, WORKER) == fleet.served(host)
-
-
 def seen(host: str, name: str) -> bool:
-    return fleet.on(host, "test", "-e", f"{DATA}/{name}", check=False).returncode == 0
+    return fleet.on(host, "test", "-e", f"{fleet.DATA}/{name}", check=False).returncode == 0
+
+
+def test_worker_ends_its_job_across_a_swap():
+    """The job lasts until the test lets it go, which is after the site has moved on."""
+
+    def one(host: str) -> None:
+        old, new = fleet.activate(host, "red"), fleet.release(host, "blue")
+        worker, began = fleet.main_pid(host, WORKER), time.monotonic()
+        fleet.on(host, "rm", "-f", f"{fleet.DATA}/job-done")
+        fleet.on(host, "touch", f"{fleet.DATA}/job")
+        fleet.wait(lambda: seen(host, "job-in-hand"), 10, f"the job is taken on {host}")
+        with fleet.started(host, "activate", new) as process:
+            fleet.wait(lambda: fleet.served(host) == new, 60, f"the new release on {host}")
+            # The service has moved on, and the worker has been told to.
+            fleet.wait(lambda: told_to_end(host), 60, f"the worker of {host} is told to end")
+            fleet.wait(lambda: time.monotonic() - began > JOB_SECONDS, JOB_SECONDS + 1, "the job's time", pause=1)
+            assert process.poll() is None, "the swap waits for it"
+            assert not seen(host, "job-done")
+            assert fleet.main_pid(host, WORKER) == worker
+            assert release_of(host, WORKER) == old
+            fleet.on(host, "rm", f"{fleet.DATA}/job-in-hand")
+        assert fleet.on(host, "cat", f"{fleet.DATA}/job-done").stdout == old, "finished, by the release that began it"
+        assert fleet.main_pid(host, WORKER) != worker
+        assert release_of(host, WORKER) == new
+
+    with fleet.visitors():
+        fleet.both(one)
+
+
+def told_to_end(host: str) -> bool:
+    state = fleet.on(host, "systemctl", "show", "--property=ActiveState", "--value", WORKER).stdout.strip()
+    return state == "deactivating"
 
 
 def test_instances_singletons_and_rollback():
-    """Continues the test above: `promoted` is live, `hired` was before."""
-    pair = [f"django-guestbook-pair@{number}.service" for number in (1, 2)]
+    """Continues the test above: `blue` is live, `red` was before."""
     primary, other = fleet.HOSTS
+    beat = "django-guestbook-beat.service"
     for host in fleet.HOSTS:
-        assert fleet.version(host) == "promoted"
-        assert [fleet.environment_of(host, unit)["INSTANCE"] for unit in pair] == ["1", "2"]
-        assert {release_of(host, unit) for unit in (WORKER, *pair)} == {fleet.served(host)}
-    assert release_of(primary, "django-guestbook-beat.service") == fleet.served(primary)
-    assert fleet.on(other, "systemctl", "cat", "django-guestbook-beat.service", check=False).returncode != 0
+        assert [fleet.environment_of(host, unit)["INSTANCE"] for unit in PAIR] == ["1", "2"]
+        assert {release_of(host, unit) for unit in (WORKER, *PAIR)} == {fleet.served(host)}
+    assert release_of(primary, beat) == fleet.served(primary)
+    assert fleet.on(other, "systemctl", "cat", beat, check=False).returncode != 0
 
-    result = fleet.play("rollback")
-    assert result.returncode == 0, result.stdout
-    assert set(fleet.both(fleet.version).values()) == {"hired"}
+    fleet.both(lambda host: fleet.ctl(host, "guestbook", "rollback"))
     for host in fleet.HOSTS:
-        assert {release_of(host, unit) for unit in (WORKER, *pair)} == {fleet.served(host)}
-    # An orderly end, by the signal it asks for.
-    log = fleet.on(primary, "journalctl", "--unit=django-guestbook-pair@1", "--output=cat").stdout
-    assert "ending in promoted" in log
+        assert fleet.version(host) == "red"
+        assert {release_of(host, unit) for unit in (WORKER, *PAIR)} == {fleet.served(host)}
+        # An orderly end, by the signal it asks for.
+        log = fleet.on(host, "journalctl", "--unit=django-guestbook-pair@1", "--output=cat").stdout
+        assert "ending in blue" in log
 
 
-def test_timer_runs_in_the_live_release_and_goes_when_removed():
+def test_timer_runs_in_the_live_release():
     words = ["journalctl", "--unit=django-guestbook-tick", "--output=cat"]
     for host in fleet.HOSTS:
         told = f"told: tick in {fleet.served(host)}"
         fleet.wait(lambda host=host, told=told: told in fleet.on(host, *words).stdout, 60, f"{told} on {host}")
-    fleet.deploy("ticking", release_timers=[])
-    for host in fleet.HOSTS:
-        units = fleet.on(host, "systemctl", "list-units", "--all", "--plain", "--no-legend", "django-guestbook*").stdout
-        assert "tick" not in units
-        assert fleet.on(host, "sh", "-c", "ls /etc/systemd/system | grep tick", check=False).stdout == ""
-        assert fleet.on(host, "systemctl", "is-active", WORKER).stdout.strip() == "active"

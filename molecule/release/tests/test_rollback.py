@@ -4,86 +4,90 @@ import re
 import time
 
 import fleet
-from variants import project
-
-STYLE = "entries/static/entries/css/site.css"
+import pytest
 
 
-def assets(host: str) -> set[str]:
+@pytest.fixture(scope="module")
+def assets() -> dict[str, dict[str, set[str]]]:
+    """The assets that the page of each host names, by version."""
+    return {host: {} for host in fleet.HOSTS}
+
+
+def named_by_the_page(host: str) -> set[str]:
     return set(re.findall(r'"(/static/[^"]+)"', fleet.browser(host).text("/")))
 
 
-def test_rollback_is_quick_and_keeps_all_assets():
-    fleet.deploy("before", project("before", {STYLE: "/* before */\n"}))
-    old, old_assets = fleet.both(fleet.served), fleet.both(assets)
-    fleet.deploy("after", project("after", {STYLE: "/* after */\n"}))
-    new_assets = fleet.both(assets)
-    for host in fleet.HOSTS:
-        assert new_assets[host] != old_assets[host]
-    everything = {host: old_assets[host] | new_assets[host] for host in fleet.HOSTS}
+def statuses(host: str, paths: set[str]) -> set[int]:
+    return {fleet.browser(host).get(path).status for path in paths}
 
-    def all_answer(host: str) -> None:
-        for path in everything[host]:
+
+def test_rollback_shows_the_old_page_and_keeps_all_assets(assets, figure):
+    def one(host: str) -> float:
+        seen = assets[host]
+        old, seen["red"] = fleet.activate(host, "red"), named_by_the_page(host)
+        new, seen["blue"] = fleet.activate(host, "blue"), named_by_the_page(host)
+        assert seen["red"] != seen["blue"]
+        for path in seen["red"] | seen["blue"]:
             answer = fleet.browser(host).get(path)
             assert answer.status == 200, path
             hashed = re.search(r"\.[0-9a-f]{12}\.", path)
             wanted = "immutable" if hashed else "max-age=2592000"
             assert wanted in answer.headers["Cache-Control"], (path, answer.headers["Cache-Control"])
+        began = time.monotonic()
+        answer = fleet.ctl(host, "guestbook", "rollback")
+        took = time.monotonic() - began
+        assert (answer["before"], answer["release"]) == (new, old)
+        assert fleet.served(host) == old
+        assert named_by_the_page(host) == seen["red"]
+        assert statuses(host, seen["red"] | seen["blue"]) == {200}
+        return took
 
-    fleet.both(all_answer)
     with fleet.visitors():
-        for host in fleet.HOSTS:
-            began = time.monotonic()
-            process = fleet.begin("rollback", output=fleet.ROOT / "build/release/rollback.log", host=host)
-            fleet.wait(lambda host=host: fleet.served(host) == old[host], 10, f"the old page on {host}")
-            print(host, "showed the old page after", time.monotonic() - began)
-            assert process.wait(timeout=60) == 0
-    fleet.both(all_answer)
+        figure("seconds of a rollback on two hosts that share two cores", max(fleet.both(one).values()))
 
 
-def test_retention():
-    """Three good ones are kept and the last failed one with its log; files of what is gone are gone too."""
-    gone, styles = fleet.both(assets), {}
-    for number in (1, 2, 3):
-        fleet.deploy(f"kept-{number}", project(f"kept-{number}", {STYLE: f"/* kept {number} */\n"}))
-        styles[number] = fleet.both(assets)
-    result = fleet.play(
-        "deploy",
-        release_version="broken",
-        release_project=str(project("broken", {"requirements.txt": "\nno-such==1\n"})),
-    )
-    assert result.returncode != 0
-    for host in fleet.HOSTS:
+def test_rollback_to_a_named_release(assets):
+    """Continues the test above: not to `blue`, which was live before."""
+    named = fleet.both(lambda host: fleet.release(host, "green"))
+    assert len(set(named.values())) == 1, "the same source has the same id on every host"
+
+    def one(host: str) -> None:
+        assert fleet.ctl(host, "guestbook", "rollback", named[host])["changed"]
+        assert fleet.served(host) == named[host]
+        assets[host]["green"] = named_by_the_page(host)
+        refused = fleet.ctl(host, "guestbook", "rollback", "nobody-knows-it", code=2)
+        assert "no release 'nobody-knows-it'" in str(refused)
+        assert fleet.served(host) == named[host]
+
+    fleet.both(one)
+
+
+def test_retention(assets):
+    """Continues the tests above. Three good ones are kept and the last failed one with its log; files of what is gone
+    are gone too."""
+
+    def one(host: str) -> None:
+        seen = assets[host]
+        fleet.activate(host, "grey")
+        seen["grey"] = named_by_the_page(host)
+        fleet.build(host, "no-package", code=4)
         kept = fleet.ctl(host, "guestbook", "releases")["releases"]
-        good = [entry["version"] for entry in kept if entry["state"] == "good"]
-        assert good == ["kept-1", "kept-2", "kept-3"]
+        assert {entry["version"] for entry in kept if entry["state"] == "good"} == {"red", "green", "grey"}
         failed = [entry["id"] for entry in kept if entry["state"] == "failed"]
         assert len(failed) == 1
-        assert "no-such" in fleet.on(host, "sh", "-c", f"cat /srv/guestbook/releases/{failed[0]}/*.log").stdout
-        get = fleet.browser(host).get
-        only_before = gone[host] - styles[1][host] - styles[2][host] - styles[3][host]
-        assert {get(path).status for path in only_before} == {404}
-        assert {get(path).status for path in styles[1][host] | styles[3][host]} == {200}
+        log = fleet.on(host, "sh", "-c", f"cat /srv/guestbook/releases/{failed[0]}/*.log").stdout
+        assert "a-package-nobody-has" in log
+        there = seen["red"] | seen["green"] | seen["grey"]
+        assert statuses(host, seen["blue"] - there) == {404}
+        assert statuses(host, there) == {200}
 
-
-def test_rollback_to_a_named_release():
-    """Continues the test above: of three that are kept, to the oldest and not to the one before."""
-    named = {host: fleet.ctl(host, "guestbook", "releases")["releases"][0]["id"] for host in fleet.HOSTS}
-    release = named[fleet.HOSTS[0]]
-    assert set(named.values()) == {release}, "the same source has the same id on every host"
-    assert release.startswith("kept-1-")
-    with fleet.visitors():
-        result = fleet.play("rollback", release=release)
-    assert result.returncode == 0, result.stdout
-    assert fleet.both(fleet.served) == named
-    result = fleet.play("rollback", release="nobody-knows-it")
-    assert result.returncode != 0
-    assert "no release 'nobody-knows-it'" in result.stdout
-    assert fleet.both(fleet.served) == named
+    fleet.both(one)
 
 
 def test_maintenance():
+    """A swap behind the page does not open the site."""
     host = fleet.HOSTS[0]
+    fleet.activate(host, "grey")
     assert fleet.ctl(host, "guestbook", "maintenance", "on", "--message", "Back at <noon>")["changed"]
     try:
         answer = fleet.browser(host).get("/")
@@ -92,8 +96,8 @@ def test_maintenance():
         assert answer.headers["Retry-After"]
         local = ["curl", "-sk", "--resolve", "guestbook.test:443:127.0.0.1", "https://guestbook.test/healthz"]
         assert '"ok"' in fleet.on(host, *local).stdout, "an address that may see the site does"
-        fleet.deploy("behind", host=host)
+        fleet.ctl(host, "guestbook", "activate", fleet.release(host, "red"))
         assert fleet.browser(host).get("/").status == 503
     finally:
         assert fleet.ctl(host, "guestbook", "maintenance", "off")["changed"]
-    assert fleet.version(host) == "behind"
+    assert fleet.version(host) == "red"

@@ -7,7 +7,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-# A job is a file with the number of seconds it takes.
+# A job is a file. It lasts until somebody removes the file that says that it is in hand.
 DATA = Path(settings.MEDIA_ROOT).with_name("data")
 
 
@@ -16,27 +16,18 @@ class Command(BaseCommand):
 
     over = False
 
-    def add_arguments(self, parser):
-        parser.add_argument("--idle", action="store_true", help="take no job")
-
-    def handle(self, *, idle, **options):
+    def handle(self, **options):
         signal.signal(signal.SIGTERM, self.stop)
-        signal.signal(signal.SIGINT, self.stop)
-        self.stdout.write(f"working in {settings.RELEASE_ID}")
         while not self.over:
-            if not idle and (DATA / "job").exists():
+            if (DATA / "job").exists():
                 self.work()
             time.sleep(0.2)
-        self.stdout.write(f"ending in {settings.RELEASE_ID}")
 
     def stop(self, *_):
         self.over = True
 
     def work(self):
-        seconds = float((DATA / "job").read_text())
         (DATA / "job").rename(DATA / "job-in-hand")
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:  # a signal cuts a sleep short
+        while (DATA / "job-in-hand").exists():
             time.sleep(0.2)
-        (DATA / "job-in-hand").unlink()
         (DATA / "job-done").write_text(settings.RELEASE_ID)

@@ -1,0 +1,70 @@
+"""What the gate says at its end, and what the proof writes."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+@pytest.fixture
+def program(monkeypatch):
+    """program(name): the module of a script."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+    def load(name: str) -> ModuleType:
+        loader = importlib.machinery.SourceFileLoader(f"script_{name}", str(SCRIPTS / name))
+        module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+        monkeypatch.setitem(sys.modules, loader.name, module)  # dataclasses look themselves up
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        loader.exec_module(module)
+        return module
+
+    return load
+
+
+def test_a_step_over_its_budget_is_told(program):
+    lines = program("summary").times("lint\t61\t2\nscenario release\t481\t8\n")
+    assert [line.split() for line in lines] == [
+        ["lint", "1:01", "of", "2", "min"],
+        ["scenario", "release", "8:01", "of", "8", "min", "OVER", "ITS", "BUDGET"],
+        ["all", "9:02"],
+    ]
+
+
+SEEN = {"name": "scenario release", "seconds": 90, "date": "2026-11-21", "commit": "0123456789abcdef", "cpus": 2}
+
+
+def test_proof_names_the_commit_and_the_figures(program):
+    tests = {"passed": 3, "failed": 0, "skipped": 0}
+    text = program("prove").document(
+        [{**SEEN, "ok": True, "tests": tests, "figures": {"swaps": 40, "b": {"c_d": 1.5}}}]
+    )
+    assert "| scenario release | 3 passed, 0 failed | 1.5 | 2026-11-21 | `0123456789ab` |" in text
+    assert "| swaps | 40 |" in text
+    assert "| b: c d | 1.5 |" in text
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ({"ok": True}, "done"),
+        ({"ok": False}, "FAILED"),
+        ({"ok": False, "tests": {"passed": 2, "failed": 1, "skipped": 0}}, "FAILED, 2 passed, 1 failed"),
+        # A play that ends in an error leaves no failing test.
+        ({"ok": False, "tests": {"passed": 2, "failed": 0, "skipped": 0}}, "FAILED, 2 passed, 0 failed"),
+    ],
+)
+def test_proof_hides_no_failure(program, seen, said):
+    assert program("prove").result({**SEEN, **seen}) == said
+
+
+def test_every_scenario_is_proven(program):
+    names = {step.name for step in program("prove").steps()}
+    assert names >= {f"scenario {path.parent.name}" for path in SCRIPTS.parent.glob("molecule/*/molecule.yml")}
