@@ -29,10 +29,6 @@ prove: venv ## The evidence: full counts, full benchmarks, all versions; goes on
 lint: venv ## Check style, documentation and good practice
 	@scripts/lint
 
-.PHONY: sanity
-sanity: venv ## The sanity tests of ansible-test
-	@scripts/sanity
-
 .PHONY: unit
 unit: venv ## Tests that need no container
 	@scripts/unit
