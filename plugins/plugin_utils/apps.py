@@ -50,7 +50,7 @@ def resolve_apps(
     root = root or spec_of("django")["django_root"]["default"]
     options = spec_of("django")["django_app"]["options"]
     pairs = [resolve(options, app, where) for where, app in labelled("django_apps", apps)]
-    wrong = [line for _, lines in pairs for line in lines]
+    wrong = [line for _app, lines in pairs for line in lines]
     if wrong and not partial:
         raise ValueError("\n".join(wrong))
     return [_resolved(app, app_hosts(groups), root) for app, lines in pairs if not lines]

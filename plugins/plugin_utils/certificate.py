@@ -156,7 +156,7 @@ def certificates(options: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]
 
 def selfsigned(options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The certificates that the role's authority signs."""
-    return [item for _, item in certificates(options) if item["source"] == "selfsigned"]
+    return [item for _path, item in certificates(options) if item["source"] == "selfsigned"]
 
 
 def domains(item: Mapping[str, Any]) -> list[str]:
@@ -660,7 +660,7 @@ def entries(
         name = options["certificate_authority_directory"]
         given = options["certificate_authority_certificate"]
         found += _pair(authority_paths(options), made.get(name, ""), given or issued.get(name, planned["signer"]))
-    for _, item in certificates(options):
+    for _path, item in certificates(options):
         found.append({"path": f"{options['certificate_directory']}/{item['name']}", "directory": True})
     for one in provided(options, files):
         found += _pair(paths(options, one.item["name"]), one.content("key"), one.content("chain"))

@@ -405,7 +405,7 @@ def django_fetch(app: Mapping[str, Any]) -> dict[str, Any]:
 
 def django_packages(given: Mapping[str, Any], base: Sequence[str]) -> list[str]:
     """The Debian packages of the role, of its app if there is one, and of the other apps of the host."""
-    found, _ = resolve(spec_of("django"), given)
+    found = resolve(spec_of("django"), given)[0]
     app = found.get("django_app", {})
     wanted = (*base, *app.get("system_packages", ()), *app.get("build_packages", ()), *found["django_app_packages"])
     return list(dict.fromkeys(wanted))
@@ -416,7 +416,7 @@ def django_questions(given: Mapping[str, Any], uv: str) -> dict[str, list[str]]:
 
     :param uv: the directory that uv is installed in.
     """
-    found, _ = resolve(spec_of("django"), given)
+    found = resolve(spec_of("django"), given)[0]
     app = [user_of(found["django_app"]["name"])] if "django_app" in found else []
     return {"users": list(dict.fromkeys([*app, *found["django_app_users"]])), "paths": [f"{uv}/bin/uv"]}
 
@@ -560,7 +560,7 @@ def _environment_problems(app: Mapping[str, Any], path: str) -> Iterator[str]:
 
 def _url_problems(url: str, where: str) -> Iterator[str]:
     """A database URL without a scheme, or with a misspelt one. Its rest may be a secret and is not shown."""
-    scheme, colon, _ = url.partition("://")
+    scheme, colon, _rest = url.partition("://")
     if not colon:
         if not REFERENCE.search(url):
             yield f"{where}: has no scheme; give a URL such as postgres://user:password@host/name"

@@ -87,8 +87,7 @@ def problems(
     options, found = resolve(spec_of("host"), given)
     if found:
         return found
-    found = [problem(path, value, wanted) for path, value, good, wanted in _checks(options) if not good(value)]
-    found += _untested(options, facts)
+    found = [*_value_problems(options), *_untested(options, facts)]
     if options["host_firewall_enabled"] and connection.rsplit(".", maxsplit=1)[-1] in OVER_SSH:
         found += _locked_out(options, ssh_port(facts, port))
     return found + _unknown(options, facts, survey)
@@ -96,6 +95,11 @@ def problems(
 
 def _kind(name: str) -> Callable[[Any], bool]:
     return lambda value: matches(name, value)
+
+
+def _value_problems(options: Mapping[str, Any]) -> list[str]:
+    """What is wrong with single values."""
+    return [problem(path, value, wanted) for path, value, good, wanted in _checks(options) if not good(value)]
 
 
 def _checks(options: Mapping[str, Any]) -> Iterator[tuple[str, Any, Callable[[Any], bool], str]]:
@@ -258,7 +262,7 @@ def questions(given: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, l
     :param given: the variables as an inventory gives them, since a host may be asked before they are checked.
     """
     options, found = resolve(spec_of("host"), given)
-    if found or not all(good(value) for _, value, good, _ in _checks(options)):
+    if found or _value_problems(options):
         return {}
     lookups = list(_lookups(options, facts))
     paths = [path for lookup in lookups for path in (lookup.path, lookup.witness) if path]

@@ -62,7 +62,7 @@ def questions(given: Mapping[str, Any]) -> dict[str, Any]:
 
     A value that cannot be understood asks nothing, so that the questions can be put before the input is checked.
     """
-    values, _ = resolve(spec_of("nginx"), given)
+    values = resolve(spec_of("nginx"), given)[0]
     return {"units": [UNIT], "paths": [SERVED, *(glob.escape(path) for path in _certificate_files(values))]}
 
 
@@ -90,7 +90,7 @@ def config(values: Mapping[str, Any], release: int | str) -> dict[str, Any]:
         **settings,
         "http2_directive": modern,
         "post_quantum_group": modern,
-        "sites": [_resolved(site, ports) for _, site in _sites(values)],
+        "sites": [_resolved(site, ports) for _path, site in _sites(values)],
     }
 
 
@@ -100,7 +100,7 @@ def _sites(values: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _certificate_files(values: Mapping[str, Any]) -> list[str]:
-    pairs = [site["certificate"] for _, site in _sites(values) if "certificate" in site]
+    pairs = [site["certificate"] for _path, site in _sites(values) if "certificate" in site]
     return list(dict.fromkeys(path for pair in pairs for path in (pair["fullchain"], pair["key"])))
 
 
@@ -249,4 +249,4 @@ def _repeated(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         places.setdefault(text.lower(), []).append((path, text))
     for found in places.values():
         if len(found) > 1:
-            yield found[0][1], ", ".join(path for path, _ in found)
+            yield found[0][1], ", ".join(path for path, _text in found)
