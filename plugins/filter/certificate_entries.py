@@ -58,7 +58,7 @@ _value:
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils import certificate
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate_entries import entries
 
 
 def certificate_entries(
@@ -70,9 +70,7 @@ def certificate_entries(
     signed: Iterable[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """All that lies on the host."""
-    return certificate.entries(
-        options, files, answers, plan, results(keys, "privatekey"), results(signed, "certificate")
-    )
+    return entries(options, files, answers, plan, results(keys, "privatekey"), results(signed, "certificate"))
 
 
 def results(found: Iterable[Mapping[str, Any]], key: str) -> dict[str, str]:

@@ -76,12 +76,12 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils import certificate
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate_plan import plan
 
 
 def certificate_plan(options: Mapping[str, Any], answers: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What is issued today, and why."""
-    return certificate.plan(options, answers or {}, datetime.datetime.now(datetime.UTC))
+    return plan(options, answers or {}, datetime.datetime.now(datetime.UTC))
 
 
 class FilterModule:

@@ -40,12 +40,12 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils import certificate
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate_problems import problems
 
 
 def certificate_problems(given: Mapping[str, Any], files: Mapping[str, str] | None = None) -> list[str]:
     """What is wrong with the variables today, one line each."""
-    return certificate.problems(given, files or {}, datetime.datetime.now(datetime.UTC))
+    return problems(given, files or {}, datetime.datetime.now(datetime.UTC))
 
 
 class FilterModule:

@@ -32,11 +32,11 @@ _value:
 
 from collections.abc import Callable
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils import certificate
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate import questions
 
 
 class FilterModule:
     """Registers the filter."""
 
     def filters(self) -> dict[str, Callable]:
-        return {"certificate_questions": certificate.questions}
+        return {"certificate_questions": questions}

@@ -38,12 +38,12 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils import certificate
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate_problems import warnings
 
 
 def certificate_warnings(options: Mapping[str, Any], files: Mapping[str, str] | None = None) -> list[str]:
     """What ends soon, one line each."""
-    return certificate.warnings(options, files or {}, datetime.datetime.now(datetime.UTC))
+    return warnings(options, files or {}, datetime.datetime.now(datetime.UTC))
 
 
 class FilterModule:

@@ -88,6 +88,11 @@ def is_address(value: Any) -> bool:
     return "%" not in str(value)
 
 
+def is_shortest_address(value: Any) -> bool:
+    """Whether this is an address as certificates print it: in lower case, IPv6 with its zeros left out."""
+    return is_address(value) and str(ipaddress.ip_address(str(value))) == str(value)
+
+
 def is_network(value: Any) -> bool:
     """Whether this is an address or a network such as 10.0.0.0/8; bits of the host may be set."""
     address, slash, length = str(value).partition("/")

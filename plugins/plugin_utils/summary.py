@@ -7,15 +7,15 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.x509 import Certificate
+
 WIDTH = 13  # of the first column
 
 
 def certificate_end(pem: str) -> datetime.datetime | None:
     """When a certificate ends, in UTC; None for what is no certificate."""
-    from cryptography import x509  # here, so that the documentation is shown without it
-
     try:
-        return x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
+        return next((found.end for found in Certificate.all_of(pem)), None)
     except ValueError:
         return None
 

@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.djangofleet.stack.plugins.plugin_utils import certificate
+from ansible_collections.djangofleet.stack.plugins.plugin_utils import (
+    certificate,
+    certificate_plan,
+    certificate_problems,
+)
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import is_shortest_address
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, options_of
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -28,7 +33,7 @@ SHOP = {"name": "shop", "domains": ["shop.example.com"]}
 
 
 def problems(files: dict[str, str] | None = None, **given: Any) -> list[str]:
-    return certificate.problems({**DEFAULTS, **given}, files or {}, NOW)
+    return certificate_problems.problems({**DEFAULTS, **given}, files or {}, NOW)
 
 
 def options(**given: Any) -> dict[str, Any]:
@@ -82,9 +87,9 @@ def test_ipv6_addresses_pass_in_their_shortest_form_only():
         long = ":".join(f"{group:04x}" for group in groups)
         plain = ":".join(f"{group:x}" for group in groups)
         short = str(ipaddress.IPv6Address(long))
-        assert certificate.is_shortest_address(short)
+        assert is_shortest_address(short)
         for text in {long, plain, short.upper(), short + "/64", ":" + short, short + ":", short + "\n"} - {short}:
-            assert not certificate.is_shortest_address(text), text
+            assert not is_shortest_address(text), text
 
 
 @pytest.mark.parametrize(
@@ -104,7 +109,7 @@ def test_ipv6_addresses_pass_in_their_shortest_form_only():
     ],
 )
 def test_names_cover_domains(names, domain, covered):
-    assert certificate.covers(names, domain) is covered
+    assert certificate_problems.covers(names, domain) is covered
 
 
 @pytest.mark.parametrize(
@@ -117,11 +122,11 @@ def test_names_cover_domains(names, domain, covered):
     ],
 )
 def test_the_common_name_has_64_characters_at_most(domains, wanted):
-    assert certificate.request(SHOP | {"domains": domains}, options())["common_name"] == wanted
+    assert certificate_plan.request(SHOP | {"domains": domains}, options())["common_name"] == wanted
 
 
 def test_a_text_is_one_domain():
-    requests = certificate.plan(options(certificate_certificates=[SHOP | {"domains": "localhost"}]), {}, NOW)
+    requests = certificate_plan.plan(options(certificate_certificates=[SHOP | {"domains": "localhost"}]), {}, NOW)
     assert [one["subject_alt_name"] for one in requests["certificates"]] == [["DNS:localhost"]]
 
 
@@ -192,7 +197,7 @@ GOOD = {HOME: held(ROOT_KEY, AUTHORITY), "shop": held(key(), LEAF)}
 
 
 def plan(answers: dict[str, dict[str, str]], **given: Any) -> dict[str, Any]:
-    return certificate.plan(options(**given), answers, NOW)
+    return certificate_plan.plan(options(**given), answers, NOW)
 
 
 def test_nothing_is_issued_when_all_is_well():
