@@ -55,7 +55,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.djangofleet.stack.plugins.plugin_utils import apps as rules
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import is_on_controller
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems import is_on_controller
 
 
 def apps_problems(

@@ -41,7 +41,7 @@ _value:
 
 from collections.abc import Callable
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import calendar_problems
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems import calendar_problems
 
 
 class FilterModule:

@@ -40,7 +40,7 @@ _value:
 
 from collections.abc import Callable
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import django_entries
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_entries import django_entries
 
 
 class FilterModule:

@@ -29,7 +29,7 @@ _value:
 
 from collections.abc import Callable
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import django_fetch
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_entries import django_fetch
 
 
 class FilterModule:

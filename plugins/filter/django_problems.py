@@ -31,7 +31,7 @@ _value:
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils import django as rules
+from ansible_collections.djangofleet.stack.plugins.plugin_utils import django_problems as rules
 
 
 def django_problems(given: Mapping[str, Any]) -> list[str]:

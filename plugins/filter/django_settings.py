@@ -42,7 +42,7 @@ _value:
 
 from collections.abc import Callable
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import django_settings
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_settings import django_settings
 
 
 class FilterModule:

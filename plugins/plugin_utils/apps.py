@@ -6,13 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import (
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import home_of, listen_of, user_of
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems import (
     app_problems,
     app_warnings,
-    home_of,
-    listen_of,
     option_problems,
-    user_of,
 )
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, nearest, problem
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, resolve, spec_of

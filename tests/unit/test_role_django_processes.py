@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import django_problems
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems import django_problems
 from test_role_django import ENTRIES, remembered, shop, unit
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.djangofleet.stack.plugins.plugin_utils import django as rules
+from ansible_collections.djangofleet.stack.plugins.plugin_utils import django_problems as rules
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import django_packages, django_questions
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_entries import django_entries
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_settings import django_settings as settings_of
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import shown
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import options_of
 from djangoctl import launch
@@ -415,8 +418,8 @@ def test_a_role_without_an_app_can_be_asked():
     """A playbook asks for packages and problems of all roles before it includes one for an app."""
     for given in ({}, {"django_app": {}}):
         assert rules.django_problems(given, there) == []
-        assert rules.django_packages({**given, "django_app_packages": ["libpq5"]}, ["git"]) == ["git", "libpq5"]
-        questions = rules.django_questions({**given, "django_app_users": ["django-shop"]}, "/opt/uv")
+        assert django_packages({**given, "django_app_packages": ["libpq5"]}, ["git"]) == ["git", "libpq5"]
+        questions = django_questions({**given, "django_app_users": ["django-shop"]}, "/opt/uv")
         assert questions == {"users": ["django-shop"], "paths": ["/opt/uv/bin/uv"]}
 
 
@@ -425,7 +428,7 @@ def test_a_role_without_an_app_can_be_asked():
 
 def django_settings(app: dict[str, Any], **variables: Any) -> dict[str, Any]:
     given = {"django_app": app, "django_primary": True, **variables}
-    return rules.django_settings(options_of("django", given), "/opt/uv", {"NoNewPrivileges": True}, ["UMask=0027"])
+    return settings_of(options_of("django", given), "/opt/uv", {"NoNewPrivileges": True}, ["UMask=0027"])
 
 
 IDENTITIES = json.loads((ROOT / "tests/unit/fixtures/identities.json").read_text())
@@ -443,18 +446,18 @@ def test_packages_are_those_of_the_role_of_the_app_and_of_the_others():
         "django_app": shop(system_packages=["libpq5", "git"], build_packages="gcc"),
         "django_app_packages": ["gcc", "file"],
     }
-    assert rules.django_packages(given, ["git", "tar"]) == ["git", "tar", "libpq5", "gcc", "file"]
+    assert django_packages(given, ["git", "tar"]) == ["git", "tar", "libpq5", "gcc", "file"]
 
 
 def test_the_host_is_asked_about_each_user_once():
     given = {"django_app": shop(), "django_app_users": ["django-blog", "django-shop"]}
-    assert rules.django_questions(given, "/opt/uv")["users"] == ["django-shop", "django-blog"]
+    assert django_questions(given, "/opt/uv")["users"] == ["django-shop", "django-blog"]
 
 
 def test_djangoctl_goes_with_the_first_app_only():
     settings = django_settings(SHOP)
-    first = [entry["path"] for entry in rules.django_entries(settings, True, "/usr/lib/x")]
-    later = [entry["path"] for entry in rules.django_entries(settings, False, "/usr/lib/x")]
+    first = [entry["path"] for entry in django_entries(settings, True, "/usr/lib/x")]
+    later = [entry["path"] for entry in django_entries(settings, False, "/usr/lib/x")]
     assert set(first) - set(later) == {
         *("/usr/lib/x", "/usr/local/bin/djangoctl", "/usr/share/bash-completion/completions/djangoctl")
     }
@@ -463,7 +466,7 @@ def test_djangoctl_goes_with_the_first_app_only():
 
 def test_files_are_added_where_they_are_wanted():
     app = shop(files=[{"dest": "shop/local.py", "content": "a"}, {"dest": "..x/.env", "content": "{{ b }}"}])
-    entries = {entry["path"]: entry for entry in rules.django_entries(django_settings(app), False, "/usr/lib/x")}
+    entries = {entry["path"]: entry for entry in django_entries(django_settings(app), False, "/usr/lib/x")}
     for dest, content in (("shop/local.py", "a"), ("..x/.env", "{{ b }}")):
         entry = entries[f"/etc/djangofleet/shop/files/{dest}"]
         assert (entry["vars"]["file"]["content"], entry["mode"], entry["sensitive"]) == (content, "0600", True)

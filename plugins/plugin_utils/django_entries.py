@@ -1,0 +1,100 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the role django writes on a host, for djangofleet.stack.tree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+SYSTEMD = "/etc/systemd/system"
+SECRET = ("environment", "build_environment", "pip_environment", "files")  # what may hold a secret of django_settings
+
+
+def django_entries(on_host: Mapping[str, Any], first: bool, library: str) -> list[dict[str, Any]]:
+    """The entries for djangofleet.stack.tree.
+
+    :param on_host: what django_settings gives.
+    :param first: whether no app of this run has written djangoctl yet.
+    :param library: the directory of djangoctl's package.
+    """
+    home, config, user, unit = (on_host[key] for key in ("home", "config", "user", "unit"))
+    owned = {"owner": user, "group": user}
+    secret = {"mode": "0600", "sensitive": True}
+    env = {"template": "etc/djangofleet/app/env.j2", **secret}
+    # Units hold no secret: their templates do not even see one.
+    units = {"django": {key: value for key, value in on_host.items() if key not in SECRET}}
+    return [
+        *(_program(library) if first else []),
+        {"path": config, "directory": True, "mode": "0750", "group": user},
+        {"path": home, "directory": True, "mode": "0751", "group": user},
+        {"path": f"{home}/releases", "directory": True, "mode": "0750", "group": user},
+        {"path": on_host["checkout"], "directory": True, "mode": "0700"},
+        {"path": f"{home}/static", "directory": True},
+        {"path": f"{home}/media", "directory": True, "mode": "2750", "owner": user, "group": on_host["media_group"]},
+        {"path": f"{home}/data", "directory": True, "mode": "0700", **owned},
+        {"path": f"{home}/cache", "directory": True, "mode": "0700", **owned},
+        {"path": f"{home}/shared", "directory": True, "mode": "0750", **owned},
+        {"path": f"{home}/releases/.packages", "directory": True, "mode": "0700", **owned},
+        {
+            "path": f"{config}/app.json",
+            "content": json.dumps(on_host["settings"], indent=4, sort_keys=True) + "\n",
+            "mode": "0640",
+            "group": user,
+        },
+        {"path": f"{config}/env", **env, "vars": {"variables": on_host["environment"]}},
+        {"path": f"{config}/build.env", **env, "vars": {"variables": on_host["build_environment"]}},
+        *(
+            {"path": f"{config}/files/{file['dest']}", "template": "etc/djangofleet/app/file.j2", **secret,
+             "vars": {"file": file}}
+            for file in on_host["files"]
+        ),
+        _unit(f"{unit}.socket", "app.socket", units),
+        _unit(f"{unit}.service", "app.service", {**units, "stand_in": False}),
+        _unit(f"{unit}-next.service", "app.service", {**units, "stand_in": True}),
+        *(
+            _unit(f"{process['unit']}.service", "process.service", {**units, "process": process})
+            for process in on_host["processes"]
+        ),
+        *(entry for timer in on_host["timers"] for entry in _timer_units(timer, {**units, "timer": timer})),
+    ]  # fmt: skip
+
+
+def _program(library: str) -> Iterator[dict[str, Any]]:
+    yield {"path": library, "copy": "djangofleet"}
+    yield {"path": "/usr/local/bin/djangoctl", "template": "usr/local/bin/djangoctl.j2", "mode": "0755"}
+    yield {"path": "/usr/share/bash-completion/completions/djangoctl", "copy": "completion"}
+
+
+def _unit(name: str, template: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    return {"path": f"{SYSTEMD}/{name}", "template": f"etc/systemd/system/{template}.j2", "vars": dict(variables)}
+
+
+def _timer_units(timer: Mapping[str, Any], variables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    yield _unit(f"{timer['unit']}.timer", "timer.timer", variables)
+    yield _unit(f"{timer['unit']}.service", "timer.service", variables)
+    if timer["overlap"] == "replace":
+        yield _unit(f"{timer['unit']}-replace.service", "timer-replace.service", variables)
+
+
+def django_fetch(app: Mapping[str, Any]) -> dict[str, Any]:
+    """What the fetch of a private repository needs on the host while it lasts, in memory.
+
+    :returns: `key` and `known_hosts`, paths or empty; `entries` that put them there, `removals` that take them away.
+    """
+    source, stem = app["source"], f"/run/djangofleet-{app['name']}"
+    contents = {}
+    if "deploy_key" in source:
+        contents["key"] = source["deploy_key"].strip() + "\n"  # ssh reads no key without a newline at its end
+    if "known_hosts" in source:
+        contents["known_hosts"] = "\n".join(source["known_hosts"]) + "\n"
+    paths = {kind: f"{stem}.{kind}" for kind in contents}
+    return {
+        "key": paths.get("key", ""),
+        "known_hosts": paths.get("known_hosts", ""),
+        "entries": [
+            {"path": paths[kind], "content": content, "mode": "0600", "sensitive": True}
+            for kind, content in contents.items()
+        ],
+        "removals": [{"path": path, "absent": True} for path in paths.values()],
+    }

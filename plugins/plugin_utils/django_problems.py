@@ -1,0 +1,235 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is wrong with the input of the role django, and what is probably not meant."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CONFIG
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import (
+    is_address,
+    is_domain,
+    is_listen,
+    matches,
+)
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, nearest, problem
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import resolve, spec_of
+
+# The names that djangoctl puts in place of ${NAME} in a value of `environment`.
+CONTRACT = (
+    *("DJANGO_SETTINGS_MODULE", "SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DATABASE_URL", "CACHE_URL"),
+    *("REDIS_URL", "STATIC_ROOT", "STATIC_URL", "MEDIA_ROOT", "MEDIA_URL", "RELEASE_ID"),
+)
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+# What dj-database-url and django-environ know, so that a scheme that comes near one of them is a misspelt one.
+DATABASES = (
+    *("postgres", "postgresql", "pgsql", "psql", "postgis", "mysql", "mysql2", "mysqlgis", "mysql-connector", "sqlite"),
+    *("spatialite", "oracle", "oraclegis", "mssql", "mssqlms", "redshift", "cockroach", "timescale", "timescalegis"),
+)
+
+PATH_IN_SOURCE = "a path relative to the source"
+DIRECTORY_IN_SOURCE = "a directory relative to the source"
+URL_PATH = "a path that begins and ends with a slash"
+UNIT_NAME = "up to 24 lower-case letters, digits and hyphens, a letter first, neither next nor ending in -replace"
+# What the types of the spec cannot say: where a value stands in an app, the kind it has to be of, what to give.
+KINDS = (
+    (
+        "name",
+        "app",
+        "up to 24 lower-case letters, digits and hyphens, a letter first, not ending in -next, and neither authority "
+        f"nor certificates, which are taken in {CONFIG}",
+    ),
+    ("project_dir", "inside", DIRECTORY_IN_SOURCE),
+    ("requirements", "inside", "a file relative to project_dir"),
+    ("static_root", "below", DIRECTORY_IN_SOURCE),
+    ("media_root", "below", DIRECTORY_IN_SOURCE),
+    ("static_url", "url", URL_PATH),
+    ("media_url", "url", URL_PATH),
+    ("settings_module", "module", "a module, such as shop.settings"),
+    ("wsgi", "application", "module:callable, such as shop.wsgi:application"),
+    ("asgi", "application", "module:callable, such as shop.asgi:application"),
+    ("python", "program", "the absolute path of an interpreter"),
+    ("gunicorn.workers", "workers", "auto or a number above 0"),
+    ("health.path", "request", "a path that begins with a slash"),
+    ("files[].dest", "file", PATH_IN_SOURCE),
+    ("shared_paths[]", "below", PATH_IN_SOURCE),
+    ("system_packages[]", "package", "the name of a Debian package"),
+    ("build_packages[]", "package", "the name of a Debian package"),
+    ("hooks.build[]", "text", "a command"),
+    ("hooks.before_migrate[]", "text", "a command"),
+    ("hooks.after_migrate[]", "text", "a command"),
+    ("hooks.before_activate[]", "text", "a command"),
+    ("hooks.after_activate[]", "text", "a command"),
+    ("processes[].name", "unit", UNIT_NAME),
+    ("processes[].command", "line", "a command in one line"),
+    ("processes[].stop_signal", "signal", "a signal, such as SIGTERM"),
+    ("timers[].name", "unit", UNIT_NAME),
+    ("timers[].command", "line", "a command in one line"),
+    ("timers[].calendar", "line", "a time as systemd writes it, such as daily"),
+)
+
+
+def django_problems(given: Mapping[str, Any], is_there: Callable[[str, str], bool]) -> list[str]:
+    """What is wrong with the role's variables, one line each.
+
+    :param given: the variables as the inventory gives them.
+    :param is_there: whether a path of the controller is a "directory" or a "file": (path, kind).
+    """
+    app = given.get("django_app")
+    if not app:  # a playbook asks before it includes the role for an app
+        return option_problems(given)
+    return option_problems(given) + app_problems(app, given.get("django_app_path") or "django_app", is_there)
+
+
+def option_problems(given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the variables of the role that are about all apps."""
+    options = {name: option for name, option in spec_of("django").items() if name != "django_app"}
+    found, problems = resolve(options, {name: value for name, value in given.items() if name in options})
+    if "django_python" in found and not matches("program", found["django_python"]):
+        problems.append(problem("django_python", found["django_python"], "the absolute path of an interpreter"))
+    return problems
+
+
+def app_problems(given: Any, path: str, is_there: Callable[[str, str], bool]) -> list[str]:
+    """What is wrong with one app: first what its spec says, then what its values say of each other.
+
+    :param path: how messages name the app, such as django_apps[shop].
+    """
+    if not isinstance(given, Mapping):
+        return [problem(path, given, "a mapping with name, domains and source")]
+    app, problems = resolve(spec_of("django")["django_app"]["options"], given, path)
+    if problems:
+        return problems
+    return [
+        *_source_problems(app["source"], path, is_there),
+        *(
+            problem(f"{path}{where}", value, wanted)
+            for where, value, kind, wanted in _values(app)
+            if not matches(kind, value)
+        ),
+        *_domain_problems(app["domains"], path),
+        *([problem(f"{path}.wsgi", app["wsgi"], "either wsgi or asgi")] if {"wsgi", "asgi"} <= set(app) else []),
+        *(
+            [problem(f"{path}.listen", app["listen"], "an absolute path, or address:port with a numeric address")]
+            if "listen" in app and not is_listen(app["listen"])
+            else []
+        ),
+        *_unit_problems(app, path),
+        *_environment_problems(app, path),
+    ]
+
+
+def _values(app: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, str]]:
+    """Each value that is there of those in KINDS: where it stands, the value, its kind, what to give."""
+    for place, kind, wanted in KINDS:
+        for where, value in _at(app, place.split("."), ""):
+            yield where, value, kind, wanted
+
+
+def _at(value: Any, keys: Sequence[str], where: str) -> Iterator[tuple[str, Any]]:
+    """The values below a mapping at dotted keys; "key[]" stands for each item of a list."""
+    if not keys:
+        yield where, value
+        return
+    key, rest = keys[0].removesuffix("[]"), keys[1:]
+    if key not in value:
+        return
+    if keys[0] == key:
+        yield from _at(value[key], rest, f"{where}.{key}")
+        return
+    for label, item in labelled(f"{where}.{key}", value[key]):
+        yield from _at(item, rest, label)
+
+
+def _source_problems(source: Mapping[str, Any], path: str, is_there: Callable[[str, str], bool]) -> Iterator[str]:
+    kinds = [kind for kind in ("git", "path", "package") if kind in source]
+    if len(kinds) != 1:
+        yield problem(f"{path}.source", ", ".join(kinds) or "none of them", "exactly one of git, path and package")
+        return
+    if "path" in source and not is_there(source["path"], "directory"):
+        yield problem(f"{path}.source.path", source["path"], "a directory on the controller")
+    package = source.get("package", "")
+    if package.endswith(".whl") and not is_there(package, "file"):
+        yield problem(f"{path}.source.package", package, "a wheel on the controller, or a requirement")
+
+
+def is_on_controller(path: str, kind: str) -> bool:
+    """Whether a path of the controller is there.
+
+    :param kind: "directory" or "file".
+    """
+    found = os.path.realpath(os.path.expanduser(path))
+    return os.path.isdir(found) if kind == "directory" else os.path.isfile(found)
+
+
+def _domain_problems(domains: Sequence[str], path: str) -> Iterator[str]:
+    if not domains:
+        yield f"{path}.domains: is empty; give at least one domain"
+    for where, domain in labelled(f"{path}.domains", domains):
+        if domain != domain.lower() or not (is_domain(domain) or (is_address(domain) and "." in domain)):
+            yield problem(where, domain, "a host name in lower case, or one with *. before it")
+
+
+def _unit_problems(app: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Processes and timers that would share a unit."""
+    seen = set()
+    for kind in ("processes", "timers"):
+        for where, item in labelled(f"{path}.{kind}", app[kind]):
+            if item["name"] in seen:
+                yield problem(f"{where}.name", item["name"], "each process and timer a name of its own")
+            seen.add(item["name"])
+
+
+def _environment_problems(app: Mapping[str, Any], path: str) -> Iterator[str]:
+    for name in app["environment"]:
+        if not matches("variable", name):
+            yield problem(f"{path}.environment", name, "a name of letters, digits and underscores")
+    if "url" in app["database"]:
+        yield from _url_problems(app["database"]["url"], f"{path}.database.url")
+    if "DATABASE_URL" in app["environment"]:
+        yield from _url_problems(str(app["environment"]["DATABASE_URL"]), f"{path}.environment.DATABASE_URL")
+
+
+def _url_problems(url: str, where: str) -> Iterator[str]:
+    """A database URL without a scheme, or with a misspelt one. Its rest may be a secret and is not shown."""
+    scheme, colon, _rest = url.partition("://")
+    if not colon:
+        if not REFERENCE.search(url):
+            yield f"{where}: has no scheme; give a URL such as postgres://user:password@host/name"
+        return
+    plain = scheme.lower().partition("+")[0]
+    if plain not in DATABASES and (meant := nearest(plain, DATABASES)):
+        yield problem(where, f"{scheme}://", f"{meant}://")
+
+
+def app_warnings(given: Any, path: str) -> list[str]:
+    """What is probably not meant, though it can be done: a reference in `environment` that nothing stands for."""
+    environment = given.get("environment") if isinstance(given, Mapping) else None
+    if not isinstance(environment, Mapping):
+        return []
+    known = [*CONTRACT, *(str(name) for name in environment)]
+    return [
+        f"{path}.environment.{name}: '${{{reference}}}' stays as it is, since nothing has that name"
+        + (f"; did you mean '${{{meant}}}'?" if (meant := nearest(reference, known)) else "")
+        for name, value in environment.items()
+        for reference in dict.fromkeys(REFERENCE.findall(str(value)))
+        if reference not in known
+    ]
+
+
+def calendar_problems(app: Mapping[str, Any], path: str, refused: Sequence[str]) -> list[str]:
+    """The lines about timers whose calendar systemd does not understand.
+
+    :param refused: those calendars.
+    """
+    return [
+        problem(
+            f"{where}.calendar", timer["calendar"], "a time as systemd writes it, such as daily; see systemd.time(7)"
+        )
+        for where, timer in labelled(f"{path}.timers", app["timers"])
+        if timer["calendar"] in refused
+    ]

@@ -1,0 +1,216 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What an app means on a host: units, environments, sandbox, and the settings of djangoctl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CONFIG, home_of, listen_of, user_of
+
+WRITABLE = ("data", "media", "cache", "shared")  # below an app's directory
+START_TIMEOUT = 90  # seconds
+
+
+def django_settings(
+    options: Mapping[str, Any],
+    uv: str,
+    sandbox: Mapping[str, Any],
+    build_sandbox: Sequence[str],
+) -> dict[str, Any]:
+    """All that the role's tasks and templates need to know of the app.
+
+    :param options: the role's variables as its spec means them.
+    :param uv: the directory that uv is installed in.
+    :param sandbox: systemd's settings for every process of an app, by name.
+    :param build_sandbox: systemd's settings for builds, a line each.
+    """
+    app = options["django_app"]
+    name, unit = app["name"], user_of(app["name"])
+    home = home_of(name, options["django_root"])
+    on_host = {
+        "name": name,
+        "unit": unit,
+        "user": unit,
+        "home": home,
+        "config": f"{CONFIG}/{name}",
+        "listen": listen_of(app),
+        "checkout": f"{home}/repo",
+        "source": _source(app["source"], f"{home}/repo"),
+        "files": app["files"],
+        "processes": _processes(app, unit, options["django_primary"]),
+        "timers": _timers(app, unit, options["django_primary"]),
+        "sandbox": _sandbox({**sandbox, **options["django_sandbox"], **app["sandbox"]}, home),
+        "environment": _environment(app, home),
+        "build_environment": _build_environment(options),
+        "pip_environment": _pip_environment(options),
+        "socket_group": options["django_socket_group"],
+        "media_group": options["django_media_group"],
+        "stop_timeout": max(options["django_stop_timeout"], app["gunicorn"]["graceful_timeout"] + 10),
+        "stand_in_timeout": options["django_stand_in_timeout"],
+        "start_timeout": START_TIMEOUT,
+        "gate_timeout": _gate_timeout(app["health"]) + START_TIMEOUT,
+    }
+    on_host["wants"] = [
+        *(service for process in on_host["processes"] for service in process["services"]),
+        *(f"{timer['unit']}.timer" for timer in on_host["timers"]),
+    ]
+    on_host["settings"] = _settings(options, on_host, f"{uv}/bin/uv", build_sandbox)
+    return on_host
+
+
+def _source(source: Mapping[str, Any], checkout: str) -> dict[str, Any]:
+    """The source as djangofleet.stack.release takes it."""
+    if "git" in source:
+        return {"tree": checkout}
+    return {key: value for key, value in source.items() if key in ("path", "exclude", "package")}
+
+
+def _processes(app: Mapping[str, Any], unit: str, primary: bool) -> list[dict[str, Any]]:
+    """The processes of this host, with the file and the services of each: several are instances of a template."""
+    found = []
+    for process in app["processes"]:
+        if process["singleton"] and not primary:
+            continue
+        stem, count = f"{unit}-{process['name']}", process["count"]
+        services = [f"{stem}@{number}.service" for number in range(1, count + 1)] if count > 1 else [f"{stem}.service"]
+        found.append({**process, "stem": stem, "unit": f"{stem}@" if count > 1 else stem, "services": services})
+    return found
+
+
+def _timers(app: Mapping[str, Any], unit: str, primary: bool) -> list[dict[str, Any]]:
+    """The timers of this host, with the stem of their units."""
+    return [
+        {**timer, "unit": f"{unit}-{timer['name']}"} for timer in app["timers"] if primary or not timer["singleton"]
+    ]
+
+
+def _sandbox(settings: Mapping[str, Any], home: str) -> list[str]:
+    """systemd's settings as lines: a list gives one line an item, true and false become yes and no."""
+    lines = []
+    for key in sorted(settings, key=str.lower):
+        value = settings[key]
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            lines.append(f"{key}={('yes' if item else 'no') if isinstance(item, bool) else item}")
+    return [*lines, f"ReadWritePaths={' '.join(f'{home}/{room}' for room in WRITABLE)}"]
+
+
+def _environment(app: Mapping[str, Any], home: str) -> dict[str, Any]:
+    """The environment contract, and over it what the inventory says."""
+    cache = app["cache"].get("url", "")
+    contract = {
+        "ALLOWED_HOSTS": ",".join(domain.removeprefix("*") for domain in app["domains"]),
+        "CSRF_TRUSTED_ORIGINS": ",".join(f"https://{domain}" for domain in app["domains"]),
+        "DATABASE_URL": app["database"].get("url", f"sqlite:///{home}/data/db.sqlite3"),
+        "CACHE_URL": app["cache"].get("url", f"filecache://{home}/cache"),
+        "STATIC_URL": app["static_url"],
+        "MEDIA_URL": app["media_url"],
+        "MEDIA_ROOT": f"{home}/media",
+        "HOME": home,
+    }
+    if "redis" in cache.partition("://")[0] and "://" in cache:
+        contract["REDIS_URL"] = cache
+    if "secret_key" in app:
+        contract["SECRET_KEY"] = app["secret_key"]
+    return {**contract, **app["environment"]}
+
+
+def _build_environment(options: Mapping[str, Any]) -> dict[str, str]:
+    """What uv is told about where packages come from."""
+    found = {
+        "UV_SYSTEM_CERTS": "true",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_NO_PROGRESS": "true",
+        "UV_NO_CONFIG": "true",
+    }
+    if options["django_index_url"]:
+        found["UV_DEFAULT_INDEX"] = options["django_index_url"]
+    if options["django_extra_index_urls"]:
+        found["UV_INDEX"] = " ".join(options["django_extra_index_urls"])
+    if options["django_ca_bundle"]:
+        found["SSL_CERT_FILE"] = options["django_ca_bundle"]
+    return found
+
+
+def _pip_environment(options: Mapping[str, Any]) -> dict[str, str]:
+    """What pip, which installs uv, is told about where packages come from."""
+    found = {"PIP_CERT": options["django_ca_bundle"] or "/etc/ssl/certs/ca-certificates.crt"}
+    if options["django_index_url"]:
+        found["PIP_INDEX_URL"] = options["django_index_url"]
+    if options["django_extra_index_urls"]:
+        found["PIP_EXTRA_INDEX_URL"] = " ".join(options["django_extra_index_urls"])
+    return found
+
+
+def _gate_timeout(health: Mapping[str, Any]) -> int:
+    """Seconds that all tries of the health check take at the most."""
+    return (health["timeout"] + health["delay"]) * (1 + health["retries"])
+
+
+def _settings(
+    options: Mapping[str, Any], on_host: Mapping[str, Any], uv: str, build_sandbox: Sequence[str]
+) -> dict[str, Any]:
+    """What djangoctl reads from app.json."""
+    app, unit = options["django_app"], on_host["unit"]
+    timers = [timer["unit"] for timer in on_host["timers"]]
+    return {
+        "name": app["name"],
+        "unit": unit,
+        "user": on_host["user"],
+        "group": on_host["user"],
+        "root": on_host["home"],
+        "uv": uv,
+        "domains": app["domains"],
+        "generate_secret": "secret_key" not in app,
+        "minimum_free_space": options["django_minimum_free_space"],
+        "lock_timeout": app["database"]["lock_timeout"],
+        "keep_releases": options["django_keep_releases"],
+        "start_timeout": START_TIMEOUT,
+        "hooks": {point: commands for point, commands in app["hooks"].items() if point != "build"},
+        "processes": [service for process in on_host["processes"] for service in process["services"]],
+        "timers": [f"{timer}.timer" for timer in timers],
+        "unit_files": [
+            *(f"{unit}.socket", f"{unit}.service", f"{unit}-next.service"),
+            *(f"{process['unit']}.service" for process in on_host["processes"]),
+            *(f"{timer}.timer" for timer in timers),
+            *(f"{timer}.service" for timer in timers),
+        ],
+        "health": app["health"],
+        "gunicorn": _gunicorn(app),
+        "sandbox": on_host["sandbox"],
+        "build_sandbox": list(build_sandbox),
+        "build": _build(app, options["django_python"]),
+    }
+
+
+def _gunicorn(app: Mapping[str, Any]) -> dict[str, Any]:
+    """Gunicorn's settings by the names that it has for them. 0 workers: as many as suit the host."""
+    given = app["gunicorn"]
+    plain = ("threads", "timeout", "graceful_timeout", "keepalive", "max_requests", "max_requests_jitter")
+    return {
+        **{name: given[name] for name in plain},
+        "worker_class": given.get("worker_class", "asgi" if "asgi" in app else "gthread"),
+        "workers": 0 if given["workers"] == "auto" else int(given["workers"]),
+        "preload_app": given["preload"],
+        "loglevel": given["log_level"],
+        "forwarded_allow_ips": ",".join(given["forwarded_allow_ips"]),
+        "extra": given["settings"],
+    }
+
+
+def _build(app: Mapping[str, Any], python: str) -> dict[str, Any]:
+    """What a release is built by. It is part of the release's identity: another key or value is another release."""
+    return {
+        "python": app.get("python", python),
+        "packaged": "package" in app["source"],
+        "project_dir": app["project_dir"],
+        "requirements": app.get("requirements", ""),
+        "settings_module": app.get("settings_module", ""),
+        "interface": "asgi" if "asgi" in app else "wsgi",
+        "application": app.get("asgi", app.get("wsgi", "")),
+        "static_root": app.get("static_root", ""),
+        "media_root": app.get("media_root", ""),
+        "shared_paths": app["shared_paths"],
+        "files": [file["dest"] for file in app["files"]],
+        "hooks": app["hooks"]["build"],
+    }
