@@ -36,7 +36,8 @@ def wired(dataloader, role_specs, wiring):
     """`wired(name, app...)`: a variable of group_vars/all, checked against the spec of the role it is for."""
 
     def run(name: str, *apps: dict[str, Any], **variables: Any) -> Any:
-        scope = {"groups": {"app": ["app1", "app2"]}, **wiring, **variables, "django_apps": list(apps)}
+        scope = {"groups": {"app": ["app1", "app2"]}, "inventory_hostname": "app1", **wiring, **variables}
+        scope["django_apps"] = list(apps)
         value = Templar(loader=dataloader, variables=scope).evaluate_expression(trust_as_template(name))
         role = name.partition("_")[0]
         if name not in wiring or role == "django":
@@ -97,6 +98,13 @@ def test_the_site_serves_what_the_app_leaves_on_disk(wired, evaluate):
     entries = evaluate("django", ENTRIES, django_app=SHOP, django_root="/data")
     directories = {f"{entry['path']}/" for entry in entries if entry.get("directory")}
     assert {site[room][0]["path"] for room in ("static", "media")} <= directories
+
+
+@pytest.mark.parametrize("name", ["nginx_app_sites", "certificate_app_certificates"])
+def test_a_web_server_on_another_host_serves_no_app(wired, name):
+    """Static files and the socket of an app are on its own hosts. What else a web server serves, its user says."""
+    assert len(wired(name, SHOP, BLOG, inventory_hostname="app2")) == 2
+    assert wired(name, SHOP, BLOG, inventory_hostname="web1") == []
 
 
 @pytest.mark.parametrize("listen", [None, "/run/other/shop.sock", "10.0.0.5:8001", "[2001:db8::5]:8001"])

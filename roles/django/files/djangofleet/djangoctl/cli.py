@@ -56,7 +56,8 @@ REHEARSAL = ".rehearsal"
 REHEARSAL_LINES = 200
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Maintenance</title>
-<style>body{{font:1.2rem/1.5 system-ui;max-width:36rem;margin:20vh auto;padding:0 1rem;color:#333}}</style>
+<style>:root{{color-scheme:light dark}}
+body{{font:1.2rem/1.5 system-ui;max-width:36rem;margin:20vh auto;padding:0 1rem}}</style>
 <h1>Maintenance</h1>
 <p>{message}</p>
 </html>
