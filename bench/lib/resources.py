@@ -35,6 +35,8 @@ WITHOUT_RESOURCE = {
     *("command", "setup", "slurp", "stat", "visit"),
     *("openssl_csr_pipe", "openssl_privatekey", "openssl_privatekey_pipe", "x509_certificate", "x509_certificate_pipe"),
 }
+# Each contestant makes its own authority and certificates. The roles write theirs among other files.
+OWN_FILES = ("/etc/djangofleet/authority/", "/etc/djangofleet/certificates/")
 
 
 def kept_calls(host: Host) -> list[tuple[str, dict]]:
@@ -85,7 +87,10 @@ def read(first: list[tuple[str, dict]], unchanged: list[tuple[str, dict]]) -> di
             "say there how the other contestants are to do their work"
         )
     trees = [arguments["entries"] for module, arguments in unchanged if module == "tree"]
-    found["entries"] = [_resource(entry) for tree in trees for entry in tree]
+    entries = [_resource(entry) for tree in trees for entry in tree]
+    found["entries"] = [
+        entry for entry in entries if entry["kind"] != "file" or not entry["path"].startswith(OWN_FILES)
+    ]
     return found
 
 
