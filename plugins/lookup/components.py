@@ -41,10 +41,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, resolve, spec_of
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, read_yaml, resolve, spec_of
 
 COMPONENTS = ROLES.parent / "playbooks" / "components"
 
@@ -58,7 +57,7 @@ def is_applied(hosts: str, group_names: list[str]) -> bool:
 
 def roles_of(group_names: list[str], directory: Path = COMPONENTS) -> list[str]:
     """The roles that the components apply to a host of these groups."""
-    plays = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))[0] for path in sorted(directory.glob("*.yml"))}
+    plays = {path.stem: read_yaml(path)[0] for path in sorted(directory.glob("*.yml"))}
     return [role for role, play in plays.items() if is_applied(str(play["hosts"]), group_names)]
 
 
