@@ -10,7 +10,7 @@ author: djangofleet developers (@djangofleet)
 description:
   - Gives the sites of P(djangofleet.stack.visit#module), one for each app.
   - Each domain is asked for the app's health page.
-positional: sites, port
+positional: sites, port, http_port
 options:
   _input:
     description: The resolved apps.
@@ -18,7 +18,7 @@ options:
     elements: dict
     required: true
   sites:
-    description: Their sites, as in C(nginx_app_sites).
+    description: Their sites, as P(djangofleet.stack.app_sites#filter) gives them.
     type: list
     elements: dict
     required: true
@@ -26,12 +26,16 @@ options:
     description: The port that Nginx listens on for HTTPS.
     type: int
     required: true
+  http_port:
+    description: The port that Nginx listens on for plain HTTP. A site without a certificate is asked there.
+    type: int
+    default: 80
 """
 
 EXAMPLES = r"""
 - name: Ask the sites
   djangofleet.stack.visit:
-    sites: "{{ apps | djangofleet.stack.app_visits(nginx_app_sites, 443) }}"
+    sites: "{{ apps | djangofleet.stack.app_visits(apps | djangofleet.stack.app_sites, 443) }}"
 """
 
 RETURN = r"""
@@ -48,10 +52,10 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.summary import v
 
 
 def app_visits(
-    apps: Sequence[Mapping[str, Any]], sites: Sequence[Mapping[str, Any]], port: int
+    apps: Sequence[Mapping[str, Any]], sites: Sequence[Mapping[str, Any]], port: int, http_port: int = 80
 ) -> list[dict[str, Any]]:
     """The sites to ask."""
-    return visits_of(apps, sites, int(port))
+    return visits_of(apps, sites, int(port), int(http_port))
 
 
 class FilterModule:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: role_variables
-short_description: The public variables of a role of this collection, or one of its internal values
+short_description: The public variables of a role of this collection, or one of its values
 author: djangofleet developers (@djangofleet)
 description:
   - Gives what an inventory says for every variable that the role's argument spec knows, and the role's defaults where
     it says nothing. Works inside of the role and outside of it, so that a playbook can ask before a role runs.
-  - With O(value) it gives one variable of the role's C(vars/) instead.
+  - With O(value) it gives one variable of the role instead, and evaluates no other.
 options:
   _terms:
     description: The role's name.
@@ -18,7 +18,7 @@ options:
     elements: str
     required: true
   value:
-    description: The name of a variable in the role's C(vars/).
+    description: The name of a variable of the role, in its C(defaults/) or C(vars/).
     type: str
 """
 

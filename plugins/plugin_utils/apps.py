@@ -12,7 +12,7 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems 
     app_warnings,
     option_problems,
 )
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, nearest, problem
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, nearest, outline, problem
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, resolve, spec_of
 
 GROUP = "app"  # the group of the hosts that run the apps
@@ -135,9 +135,9 @@ def outline_problems(apps: Any) -> list[str]:
     if apps is None:
         return [f"django_apps: is missing; give {WANTED}"]
     if not isinstance(apps, (list, tuple)):
-        return [problem("django_apps", apps, WANTED)]
+        return [problem("django_apps", outline(apps), WANTED)]
     return [
-        problem(f"django_apps[{number}]", app, "a mapping with name, domains and source")
+        problem(f"django_apps[{number}]", outline(app), "a mapping with name, domains and source")
         for number, app in enumerate(apps)
         if not isinstance(app, Mapping)
     ]

@@ -96,5 +96,6 @@ def django_fetch(app: Mapping[str, Any]) -> dict[str, Any]:
             {"path": paths[kind], "content": content, "mode": "0600", "sensitive": True}
             for kind, content in contents.items()
         ],
-        "removals": [{"path": path, "absent": True} for path in paths.values()],
+        # Sensitive too: a diff would show what is removed.
+        "removals": [{"path": path, "absent": True, "sensitive": True} for path in paths.values()],
     }

@@ -15,7 +15,7 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import 
     is_listen,
     matches,
 )
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, nearest, problem
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, nearest, outline, problem
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import resolve, spec_of
 
 # The names that djangoctl puts in place of ${NAME} in a value of `environment`.
@@ -100,7 +100,7 @@ def app_problems(given: Any, path: str, is_there: Callable[[str, str], bool]) ->
     :param path: how messages name the app, such as django_apps[shop].
     """
     if not isinstance(given, Mapping):
-        return [problem(path, given, "a mapping with name, domains and source")]
+        return [problem(path, outline(given), "a mapping with name, domains and source")]
     app, problems = resolve(spec_of("django")["django_app"]["options"], given, path)
     if problems:
         return problems

@@ -21,6 +21,13 @@ def problem(path: str, value: Any, wanted: str) -> str:
     return f"{path}: found {shown(value)}; give {wanted}"
 
 
+def outline(value: Any) -> Any:
+    """A value as a message may quote it that does not know where its secrets are."""
+    if isinstance(value, Mapping):
+        return "(a mapping)"
+    return "(a list)" if isinstance(value, (list, tuple)) else value
+
+
 def labelled(path: str, items: Iterable[Any]) -> list[tuple[str, Any]]:
     """The path of each item of a list: by its name where it has one, by its number otherwise."""
     return [

@@ -98,7 +98,7 @@ def wanted(option: Mapping[str, Any]) -> str:
 
 def _value(option: Mapping[str, Any], given: Any, where: str) -> tuple[Any, list[str]]:
     """One value, coerced, and what is wrong with it or with what is below it."""
-    hidden = "(not shown)" if option.get("no_log") else given
+    hidden = "(not shown)" if is_secret(option) else given
     if not _fits(option, given):
         return None, [problem(where, hidden, wanted(option))]
     kind = option.get("type", "str")
@@ -117,6 +117,11 @@ def _value(option: Mapping[str, Any], given: Any, where: str) -> tuple[Any, list
         pairs = [_resolve(option["options"], item, label) for label, item in labelled(where, value)]
         return [below for below, _lines in pairs], [line for _below, lines in pairs for line in lines]
     return _resolve(option["options"], value, where)
+
+
+def is_secret(option: Mapping[str, Any]) -> bool:
+    """Whether a value may hold a secret: a text where a mapping is meant may be the secret itself, such as a URL."""
+    return bool(option.get("no_log")) or any(is_secret(below) for below in (option.get("options") or {}).values())
 
 
 TYPES: dict[str, type] = {"str": str, "bool": bool, "int": int, "dict": dict, "list": list}

@@ -20,24 +20,28 @@ def certificate_end(pem: str) -> datetime.datetime | None:
         return None
 
 
-def visits_of(apps: Sequence[Mapping[str, Any]], sites: Sequence[Mapping[str, Any]], port: int) -> list[dict[str, Any]]:
+def visits_of(
+    apps: Sequence[Mapping[str, Any]], sites: Sequence[Mapping[str, Any]], port: int, http_port: int = 80
+) -> list[dict[str, Any]]:
     """What the module visit asks of each app: its health page, under each of its domains.
 
     :param apps: resolved apps.
     :param sites: the sites of Nginx that belong to them.
     :param port: the port that Nginx listens on for HTTPS.
+    :param http_port: the one for plain HTTP, on which a site without a certificate is asked.
     """
     by_name = {site["name"]: site for site in sites}
     asked = []
     for app in apps:
         site, health = by_name.get(app["name"], {}), app["health"]
+        has_tls = bool(site.get("certificate"))
         gate = {key: health[key] for key in ("path", "status_min", "status_max", "contains", "timeout")}
         asked.append(
             {
                 "name": app["name"],
                 "domains": site.get("domains", app["domains"]),
-                "tls": bool(site.get("certificate")),
-                "port": port,
+                "tls": has_tls,
+                "port": port if has_tls else http_port,
                 # Without a gate nobody has said which page is well: whatever is neither refused nor broken.
                 **(gate if health["enabled"] else {"path": "/", "status_min": 200, "status_max": 499}),
                 "maintenance": (site.get("maintenance") or {}).get("page", ""),

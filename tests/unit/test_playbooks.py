@@ -40,6 +40,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "apps of another type": ({"django_apps": {"shop": SHOP}}, ["django_apps: found", "give a list"]),
     "a text for apps": ({"django_apps": "shop"}, ["django_apps: found 'shop'; give a list"]),
     "no apps at all": ({}, ["django_apps: is missing"]),
+    "web server alone": ({}, ["msg: 'django_apps: is missing"]),  # in no other group
     "unknown app": ({"django_apps": [SHOP, BLOG], "app": "sohp"}, ["app: found 'sohp'; give one of: shop, blog"]),
     "database": (
         {"django_apps": [SHOP | {"database": {"url": "postgre://shop@db/shop"}}]},
@@ -70,7 +71,8 @@ def runs(tmp_path_factory):
     }
     for name, variables in inputs.items():
         hosts = {"one": {**LOCAL, **ANY}}
-        groups = {group: {"hosts": {"one": {}}} for group in ("app", "web")}
+        names = ("web",) if name == "web server alone" else ("app", "web")
+        groups = {group: {"hosts": {"one": {}}} for group in names}
         inventory = root / f"{name.replace(' ', '-')}.yml"
         inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "children": groups, "vars": variables}}))
         commands[name] = ["playbooks/check.yml", "-i", str(inventory)]
@@ -103,7 +105,7 @@ def test_the_components_come_in_order(runs):
     plays = re.findall(r"^  play #\d+ \((.+?)\): (.+?)\tTAGS", text, re.MULTILINE)
     every = "~^(web|app|balancer|database|cache|monitoring)$"
     assert plays == [
-        ("app", "Check the apps"),
+        ("~^(app|web)$", "Check the apps"),
         (every, "Check the hosts"),
         (every, "Install the packages"),
         (every, "Prepare the hosts"),

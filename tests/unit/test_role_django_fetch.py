@@ -135,6 +135,11 @@ def test_the_key_is_there_before_the_fetch_and_gone_after_it(block):
 # The host's key
 
 
+def test_a_diff_shows_no_key_that_comes_or_goes(entries):
+    app = source(deploy_key=KEY, known_hosts=KNOWN)
+    assert all(entry["sensitive"] for part in ("block", "always") for entry in entries(app, part))
+
+
 def test_without_known_hosts_the_first_key_is_taken_and_no_other(arguments):
     found = arguments(source(deploy_key=KEY))
     assert found["accept_newhostkey"] is True

@@ -97,6 +97,12 @@ def test_what_is_no_list_of_apps_is_told(apps, said):
     assert rules.resolve_apps(apps, ONE, partial=True) == []
 
 
+@pytest.mark.parametrize("apps", [{"shop": {"secret_key": "s3cret"}}, [[{"secret_key": "s3cret"}]]])
+def test_what_is_no_list_of_apps_is_told_without_its_secrets(apps):
+    (line,) = rules.apps_problems(apps, ONE, "", {}, there)
+    assert "s3cret" not in line
+
+
 def test_no_apps_are_no_mistake_of_the_list():
     assert problems() == []
     assert rules.resolve_apps([], ONE) == []

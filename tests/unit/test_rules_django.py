@@ -272,7 +272,15 @@ def test_what_is_wrong_with_a_secret_is_told_without_it(key):
     assert line == f"django_app.{key}: found '(not shown)'; give a text"
 
 
+@pytest.mark.parametrize("key", ["database", "cache", "source", "environment", "certificate", "files"])
+@pytest.mark.parametrize("value", ["postgres://shop:s3cret@db/shop", ["s3cret"], [{"url": "s3cret"}, "x"]])
+def test_what_stands_where_a_mapping_with_secrets_is_meant_is_not_shown(key, value):
+    (line,) = problems(shop(**{key: value}))
+    assert line.startswith(f"django_app.{key}: found '(not shown)'; give a ")
+
+
 def test_an_app_that_is_no_mapping_is_told():
+    assert "s3cret" not in str(problems([{"secret_key": "s3cret"}]))
     assert problems("shop") == ["django_app: found 'shop'; give a mapping with name, domains and source"]
 
 

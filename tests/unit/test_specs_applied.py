@@ -18,6 +18,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "home": {"type": "path"},
     "secret": {"type": "str", "no_log": True, "choices": ["a"]},
     "anything": {"type": "dict"},
+    "login": {"type": "dict", "options": {
+        "user": {"type": "str"}, "password": {"type": "str", "no_log": True}}},
     "limits": {"type": "dict", "default": {}, "options": {
         "rate": {"type": "int", "default": 5}, "burst": {"type": "int"}}},
     "sites": {"type": "list", "elements": "dict", "options": {
@@ -56,8 +58,8 @@ def test_what_values_mean(given, means):
     [
         ({"name": None}, "name: is missing; give a text"),
         ({"domain": "a"}, "domain: is not known; did you mean 'domains'?"),
-        ({"zzz": "a"}, "zzz: is not known; give one of anything, domains, home, level, limits, name, port, ports, "
-                       "secret, sites, tls"),
+        ({"zzz": "a"}, "zzz: is not known; give one of anything, domains, home, level, limits, login, name, port, "
+                       "ports, secret, sites, tls"),
         ({"port": "soon"}, "port: found 'soon'; give a whole number"),
         ({"port": [80]}, "port: found '[80]'; give a whole number"),
         ({"tls": "perhaps"}, "tls: found 'perhaps'; give true or false"),
@@ -70,6 +72,8 @@ def test_what_values_mean(given, means):
         ({"home": {"a": 1}}, "home: found '{'a': 1}'; give a path"),
         ({"anything": ["a"]}, "anything: found '['a']'; give a mapping"),
         ({"secret": "hunter2"}, "secret: found '(not shown)'; give one of a"),
+        ({"login": "hunter2"}, "login: found '(not shown)'; give a mapping"),
+        ({"login": {"usr": 1}}, "login.usr: is not known; did you mean 'user'?"),
         ({"limits": {"rat": 1}}, "limits.rat: is not known; did you mean 'rate'?"),
         ({"limits": {"rate": "x"}}, "limits.rate: found 'x'; give a whole number"),
         ({"limits": "x"}, "limits: found 'x'; give a mapping"),

@@ -124,3 +124,9 @@ def test_what_a_site_is_asked():
     }  # fmt: skip
     (open_gate,) = visits_of([SHOP | {"health": health | {"enabled": False}}], [], 443)
     assert (open_gate["path"], open_gate["status_max"], open_gate["tls"]) == ("/", 499, False)
+
+
+def test_a_site_without_a_certificate_is_asked_over_plain_http():
+    health = {"enabled": True, "path": "/", "status_min": 200, "status_max": 299, "contains": "", "timeout": 5}
+    (asked,) = visits_of([SHOP | {"health": health}], [{"name": "shop", "certificate": None}], 8443, 8080)
+    assert (asked["tls"], asked["port"]) == (False, 8080)

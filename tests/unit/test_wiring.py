@@ -272,6 +272,20 @@ def test_a_mistake_of_one_app_leaves_the_rest_to_be_asked_about(wired):
     assert wired("django_apps_problems", SHOP_ANYWHERE, bad, app="shop") == []
 
 
+def test_a_mistake_of_another_app_does_not_spoil_the_summary(wired, dataloader):
+    """The release is live by then: a failure would tell of the wrong thing."""
+    ask, say, _stop = yaml.safe_load((ROOT / "playbooks/summary.yml").read_text())[0]["tasks"]
+    bad = BLOG | {"gunicorn": {"worker": 3}}
+
+    def value(name: str, task: dict[str, Any], **variables: Any) -> Any:
+        scope = {key: trust_as_template(text) for key, text in task["vars"].items()}
+        return wired(name, SHOP, bad, app="shop", **scope, **variables)
+
+    (asked,) = value(ask["djangofleet.stack.visit"]["sites"].strip("{} "), ask)
+    assert (asked["name"], asked["port"], asked["tls"]) == ("shop", 443, True)
+    assert value("public_port", say) == 443
+
+
 def test_a_broken_list_does_not_remove_sites_in_silence(wired):
     with pytest.raises(AnsibleError, match="did you mean 'workers'"):
         wired("nginx_app_sites", SHOP, BLOG | {"gunicorn": {"worker": 3}})
