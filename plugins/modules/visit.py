@@ -162,12 +162,20 @@ def ask(address: str, domain: str, site: dict[str, Any]) -> Answer:
         return Answer(certificate=certificate, error=str(error) or type(error).__name__)
 
 
-def judge(answer: Answer, site: dict[str, Any]) -> tuple[bool, str]:
+def own_addresses(domain: str, site: dict[str, Any]) -> tuple[str, ...]:
+    """The addresses of the very page that was asked for, as a redirect would name them."""
+    scheme = "https" if site["tls"] else "http"
+    return tuple(f"{scheme}://{domain}{port}{site['path']}" for port in ("", f":{site['port']}"))
+
+
+def judge(answer: Answer, domain: str, site: dict[str, Any]) -> tuple[bool, str]:
     """Whether an answer is well, and what is to be said about it."""
     if not answer.status:
         return False, f"no answer: {answer.error}"
     if answer.status == 503 and site["maintenance"] and os.path.exists(site["maintenance"]):
         return True, "in maintenance"
+    if answer.status in REDIRECTS and answer.location in own_addresses(domain, site):
+        return False, f"{answer.status} to itself, without end: the app does not see that it is asked over HTTPS"
     if answer.status in REDIRECTS and urlsplit(answer.location).hostname in site["domains"]:
         return True, f"{answer.status} to {answer.location}"
     if answer.status == 400:
@@ -185,7 +193,7 @@ def visit(address: str, domain: str, site: dict[str, Any], deadline: float) -> d
         began = time.monotonic()
         answer = ask(address, domain, site)
         seconds = time.monotonic() - began
-        is_well, verdict = judge(answer, site)
+        is_well, verdict = judge(answer, domain, site)
         if is_well or time.monotonic() > deadline:
             return {
                 "name": site["name"],

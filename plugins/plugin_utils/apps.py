@@ -286,8 +286,8 @@ def misspelt_variables(names: Sequence[str]) -> list[str]:
         known |= set(spec_of(role))
     found = []
     for name in sorted(set(names) - known):
-        role = name.partition("_")[0]
-        if role not in roles:
+        role, underscore, _ = name.partition("_")
+        if role not in roles or not underscore:
             continue
         # Compared without the prefix: it alone would make all names of a role resemble each other.
         near = {other.removeprefix(f"{role}_"): other for other in known if other.startswith(f"{role}_")}

@@ -99,7 +99,8 @@ def _releases(builds: Mapping[str, Mapping], check: bool) -> str:
     """What is live where; hosts that say the same share a line."""
     said: dict[str, list[str]] = {}
     for host, build in builds.items():
-        release, before = build["release"], build.get("before")
+        # In check mode a bare host cannot tell what the release would be called.
+        release, before = build["release"] or "a release", build.get("before")
         if not is_moved(build):
             text = f"{release}, live and unchanged"
         elif release == before:

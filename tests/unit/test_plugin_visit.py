@@ -85,6 +85,8 @@ def seen(server: http.server.HTTPServer, seconds: float = 0, **more: Any) -> dic
         ((302, {"Location": "https://evil.test/"}, ""), {"status_max": 299}, False, "302 and not"),
         ((302, {"Location": "/login/"}, ""), {"status_max": 299}, False, "302 and not"),
         ((302, {"Location": "/login/"}, ""), {}, True, "302"),
+        ((301, {"Location": "http://shop.test/"}, ""), {}, False, "301 to itself"),
+        ((301, {"Location": "https://shop.test/"}, ""), {}, True, "301 to https://shop.test/"),
     ],
 )
 def test_what_is_well(serve, answer, more, ok, verdict):

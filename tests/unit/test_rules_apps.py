@@ -222,6 +222,7 @@ def test_a_name_that_comes_near_one_of_ours_is_told(name, meant):
     "name",
     [
         *("django_apps", "django_apps_selected", "django_release", "nginx_sites", "keep_releases", "django"),
+        *("certificate", "host", "nginx"),
         *("nginx_foo_port", "host_name", "django_shop_version", "vault_django_keep_release", "ansible_host"),
     ],
 )

@@ -63,6 +63,7 @@ def test_a_first_deploy(pem):
         (build(), {"check": True}, "v2-b, would go live (before: v1-a) on web1"),
         (build(before="v2-b", pending=False), {}, "v2-b, live and unchanged on web1"),
         (build(before="v2-b"), {}, "v2-b, restarted with its new configuration on web1"),
+        (build(release="", before=None), {"check": True}, "a release, would go live (the first) on web1"),
         (build(before="v2-b"), {"check": True}, "v2-b, would restart with its new configuration on web1"),
         ({"release": "v1-a", "before": "v2-b", "changed": True}, {}, "v1-a, now live (before: v2-b) on web1"),
         ({"release": "v1-a", "before": "v1-a", "changed": False}, {}, "v1-a, live and unchanged on web1"),
