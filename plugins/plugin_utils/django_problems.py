@@ -94,6 +94,13 @@ def option_problems(given: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def _version_problems(source: Mapping[str, Any], path: str) -> list[str]:
+    """YAML reads 1.10 as the number 1.1: another tag would be deployed."""
+    version = source.get("version")
+    is_number = isinstance(version, float)
+    return [problem(f"{path}.source.version", version, "it in quotes, or 1.10 is 1.1")] if is_number else []
+
+
 def app_problems(given: Any, path: str, is_there: Callable[[str, str], bool]) -> list[str]:
     """What is wrong with one app: first what its spec says, then what its values say of each other.
 
@@ -105,6 +112,7 @@ def app_problems(given: Any, path: str, is_there: Callable[[str, str], bool]) ->
     if problems:
         return problems
     return [
+        *_version_problems(given["source"], path),
         *_source_problems(app["source"], path, is_there),
         *(
             problem(f"{path}{where}", value, wanted)

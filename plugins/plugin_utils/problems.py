@@ -31,7 +31,12 @@ def outline(value: Any) -> Any:
 def labelled(path: str, items: Iterable[Any]) -> list[tuple[str, Any]]:
     """The path of each item of a list: by its name where it has one, by its number otherwise."""
     return [
-        (f"{path}[{item['name']}]" if isinstance(item, Mapping) and item.get("name") else f"{path}[{number}]", item)
+        (
+            f"{path}[{' '.join(str(item['name']).split())}]"
+            if isinstance(item, Mapping) and item.get("name")
+            else f"{path}[{number}]",
+            item,
+        )
         for number, item in enumerate(items)
     ]
 

@@ -99,9 +99,9 @@ def wanted(option: Mapping[str, Any]) -> str:
 def _value(option: Mapping[str, Any], given: Any, where: str) -> tuple[Any, list[str]]:
     """One value, coerced, and what is wrong with it or with what is below it."""
     hidden = "(not shown)" if is_secret(option) else given
+    kind = option.get("type", "str")
     if not _fits(option, given):
         return None, [problem(where, hidden, wanted(option))]
-    kind = option.get("type", "str")
     flat = {key: option[key] for key in CHECKED if key in option}
     if kind == "path":
         flat["type"] = "str"  # Ansible would expand '~' and variables of the controller in a path of a host

@@ -196,7 +196,11 @@ def test_the_stamp_comes_after_the_reload(dataloader):
     assert reload["listen"] == stamp["listen"] == notified
     assert "systemctl reload-or-restart nginx" in reload["ansible.builtin.shell"]["cmd"]
     (entry,) = stamp["djangofleet.stack.tree"]["entries"]
-    assert entry == {"path": "{{ __nginx_tree.stamp.path }}", "content": "{{ __nginx_tree.stamp.content }}"}
+    assert entry == {
+        "path": "{{ __nginx_tree.stamp.path }}",
+        "content": "{{ __nginx_tree.stamp.content }}",
+        "sensitive": True,
+    }
 
 
 @pytest.mark.parametrize(("after", "code"), [("41 42 51", 0), ("51 52", 0), ("41 42", 1), ("42", 1)])

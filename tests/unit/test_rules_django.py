@@ -113,7 +113,7 @@ def place(path: str, value: Any) -> str:
     if path == "environment[]":
         return "environment"
     if path in ("processes[].name", "timers[].name"):
-        return path.replace("[]", f"[{value}]" if value else "[0]")
+        return path.replace("[]", f"[{' '.join(str(value).split())}]" if value else "[0]")
     for kind in ("processes", "timers"):
         path = path.replace(f"{kind}[]", f"{kind}[{ITEMS[kind]['name']}]")
     return path.replace("[]", "[0]")
@@ -138,6 +138,13 @@ def test_a_bad_value_is_named_once_with_its_place_and_advice(path, value, advice
     assert advice in wanted
     seen = ", ".join(key for key in value if key != "version") or "none of them" if path == "source" else str(value)
     assert start == f"django_app.{place(path, value)}: found {shown(seen)}"
+
+
+def test_a_version_that_yaml_has_read_as_a_number_is_told():
+    source = SHOP["source"] | {"version": 1.1}
+    assert problems(shop(source=source)) == [
+        "django_app.source.version: found '1.1'; give it in quotes, or 1.10 is 1.1"
+    ]
 
 
 def test_an_app_without_domains_is_told():

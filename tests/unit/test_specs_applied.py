@@ -131,8 +131,8 @@ def test_a_problem_is_one_line(value, text):
 
 
 def test_items_are_labelled_by_name():
-    items = [{"name": "shop"}, {}, "text", {"name": ""}]
-    assert [path for path, _ in labelled("apps", items)] == ["apps[shop]", "apps[1]", "apps[2]", "apps[3]"]
+    items = [{"name": "shop"}, {}, "text", {"name": ""}, {"name": "a\nb"}]
+    assert [path for path, _ in labelled("apps", items)] == ["apps[shop]", "apps[1]", "apps[2]", "apps[3]", "apps[a b]"]
 
 
 @pytest.mark.parametrize(
