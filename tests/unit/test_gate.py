@@ -30,11 +30,11 @@ def program(monkeypatch):
 
 
 def test_a_step_over_its_budget_is_told(program):
-    lines = program("summary").times("lint\t61\t2\nscenario release\t481\t8\n")
+    lines = program("summary").times("lint\t61\t2\nscenario release\t481\t8\n", 500)
     assert [line.split() for line in lines] == [
         ["lint", "1:01", "of", "2", "min"],
         ["scenario", "release", "8:01", "of", "8", "min", "OVER", "ITS", "BUDGET"],
-        ["all", "9:02"],
+        ["all", "8:20"],
     ]
 
 
