@@ -286,7 +286,7 @@ def misspelt_variables(names: Sequence[str]) -> list[str]:
         known |= set(spec_of(role))
     found = []
     for name in sorted(set(names) - known):
-        role, underscore, _ = name.partition("_")
+        role, underscore, _rest = name.partition("_")
         if role not in roles or not underscore:
             continue
         # Compared without the prefix: it alone would make all names of a role resemble each other.
