@@ -174,6 +174,7 @@ def _settings(
             *(f"{process['unit']}.service" for process in on_host["processes"]),
             *(f"{timer}.timer" for timer in timers),
             *(f"{timer}.service" for timer in timers),
+            *(f"{timer['unit']}-replace.service" for timer in on_host["timers"] if timer["overlap"] == "replace"),
         ],
         "health": app["health"],
         "gunicorn": _gunicorn(app),

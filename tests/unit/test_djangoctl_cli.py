@@ -716,8 +716,14 @@ def test_logs_are_those_of_this_app_alone(ctl, make_app, monkeypatch):
         cli.subprocess, "run", lambda words, **_options: seen.append(words) or subprocess.CompletedProcess(words, 0)
     )
     assert ctl("shop", "logs", "--lines", "7", "--follow")[0] == 0
-    units = [word.removeprefix("--unit=") for word in seen[0] if word.startswith("--unit=")]
-    assert units == ["django-shop.service", "django-shop-next.service", "django-shop-mail@*.service"]
+    units = {word.removeprefix("--unit=") for word in seen[0] if word.startswith("--unit=")}
+    names = {"django-shop.service", "django-shop.socket", "django-shop-next.service", "django-shop-mail@*.service"}
+    assert units == names
+    # What runs is listed too, until an activation has removed it.
+    (swap.units.DIRECTORY / "django-shop-old.service").write_text("[Unit]\nX-Djangofleet-App=shop\n")
+    (swap.units.DIRECTORY / "django-shop-two.service").write_text("[Unit]\nX-Djangofleet-App=shop-two\n")
+    assert ctl("shop", "logs")[0] == 0
+    assert {word.removeprefix("--unit=") for word in seen[1] if "unit=" in word} == {*names, "django-shop-old.service"}
     assert {"--lines=7", "--follow"} <= set(seen[0])
 
 
@@ -729,6 +735,9 @@ def started(app, make_release, monkeypatch):
     swap.pin_configuration(app)
     seen = []
     monkeypatch.setattr(launch.os, "execvpe", lambda *words: seen.append(words))
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    monkeypatch.setenv("LISTEN_FDNAMES", "django-shop.socket")
     monkeypatch.chdir("/")
 
     def run(*words):
@@ -767,6 +776,7 @@ def test_a_process_keeps_the_umask_of_its_unit(app, make_release, monkeypatch):
     swap.pin_configuration(app)
     seen = []
     monkeypatch.setattr(launch.os, "execvpe", lambda *_words: seen.append(os.umask(0o027)))
+    monkeypatch.setattr(launch, "_require_sockets", lambda *_words: None)
     monkeypatch.chdir("/")
     before = os.umask(0o027)
     try:

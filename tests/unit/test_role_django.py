@@ -385,6 +385,14 @@ def test_both_services_stand_behind_the_one_socket(units):
         assert "django-shop.socket" in found[name]["Unit"]["After"][0].split()
 
 
+def test_the_service_names_the_socket_that_it_must_have(units):
+    found = units()
+    for name in ("current", "next"):
+        assert found[name]["Service"]["ExecStart"][0].endswith(f" exec {name} serve django-shop.socket")
+    # A further address is a socket unit with another name: systemd would look for a service of that name.
+    assert found["socket"]["Socket"]["Service"] == ["django-shop.service"]
+
+
 def test_stand_in_ends_by_itself_and_is_never_started_by_the_system(units):
     found = units(django_stand_in_timeout=777)
     assert found["next"]["Service"]["RuntimeMaxSec"] == ["777"]
@@ -398,9 +406,10 @@ def test_stand_in_ends_by_itself_and_is_never_started_by_the_system(units):
 def test_only_the_stand_in_passes_the_gate(units):
     found = units()
     assert found["next"]["Service"]["ExecStartPre"] == ["/usr/local/bin/djangoctl shop exec next gate"]
-    assert found["next"]["Service"]["ExecStart"] == ["/usr/local/bin/djangoctl shop exec next serve"]
+    assert found["next"]["Service"]["ExecStart"] == ["/usr/local/bin/djangoctl shop exec next serve django-shop.socket"]
     assert "ExecStartPre" not in found["current"]["Service"]
-    assert found["current"]["Service"]["ExecStart"] == ["/usr/local/bin/djangoctl shop exec current serve"]
+    start = "/usr/local/bin/djangoctl shop exec current serve django-shop.socket"
+    assert found["current"]["Service"]["ExecStart"] == [start]
 
 
 def test_the_gate_has_time_for_all_of_its_tries(units):
@@ -450,7 +459,7 @@ def test_no_secret_in_any_unit(evaluate, render):
         files=[{"dest": "local.py", "content": secret}],
     )
     entries = evaluate("django", ENTRIES, django_app=app, django_index_url=f"https://{secret}@x/")
-    units = [entry for entry in entries if entry["path"].startswith("/etc/systemd")]
+    units = [entry for entry in entries if "/units/" in entry["path"]]
     assert len(units) == 3
     for entry in units:
         assert secret not in json.dumps(entry), "the template could write it"

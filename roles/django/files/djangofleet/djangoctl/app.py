@@ -71,7 +71,7 @@ class App:
 
     @property
     def pinned(self) -> Path:
-        """The pinned configuration: a link to copies of `env` and `app.json` that the live release was activated with.
+        """The pinned configuration: a link to copies of env, app.json and units, as the live release was activated.
 
         The role writes the configuration of the next activation beside it. Until that passes its gate, a service that
         restarts, after a crash or a reboot, starts with the pinned one.
@@ -94,8 +94,8 @@ class App:
 
     @property
     def units(self) -> list[Path]:
-        """The unit files that start the processes of the app."""
-        return sorted(Path("/etc/systemd/system") / name for name in self.settings["unit_files"])
+        """The unit files of the app as the role last wrote them. An activation installs them."""
+        return sorted(self.config / "units" / name for name in self.settings["unit_files"])
 
     def fingerprint(self) -> str:
         """A digest of what a service starts with besides its release: Gunicorn's settings, environment and units."""

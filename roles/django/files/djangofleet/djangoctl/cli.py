@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import __version__, launch, swap
+from . import __version__, launch, swap, units
 from . import release as releases
 from .app import App, load, names
 from .build import Source, build
@@ -247,8 +247,9 @@ def do_manage(app: App, options: argparse.Namespace) -> int:
 
 def do_logs(app: App, options: argparse.Namespace) -> int:
     # Units are listed by name: the pattern django-shop* would match those of the app shop-two. `@.` is a template.
-    units = [f"--unit={name.replace('@.', '@*.')}" for name in app["unit_files"]]
-    words = ["journalctl", *units, f"--lines={options.lines}", "--no-pager", "--output=short-iso"]
+    known = sorted({*units.installed(app), *app["unit_files"]})
+    chosen = [f"--unit={name.replace('@.', '@*.')}" for name in known]
+    words = ["journalctl", *chosen, f"--lines={options.lines}", "--no-pager", "--output=short-iso"]
     return subprocess.run([*words, *(["--follow"] if options.follow else [])], check=False).returncode
 
 
