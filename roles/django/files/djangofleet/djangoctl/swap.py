@@ -179,7 +179,7 @@ def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     _stop_stand_in(app, system)  # an interrupted activation may have left one behind
     point(app.next_link, release.path)
-    if system.control("start", unit).returncode != 0:
+    if system.control("start", unit).returncode != 0 or not _wait_for_workers(app, unit):
         log = system.journal(unit, JOURNAL_LINES, since)
         _stop_stand_in(app, system)
         live = releases.live_id(app)
@@ -223,29 +223,38 @@ def _restart_service(
 
 
 def _start_all(app: App, system: Systemd) -> str:
-    """Restart the service, wait until a worker of it accepts requests, then restart the processes.
+    """Restart the service, wait until its workers accept requests, then restart the processes.
 
     :returns: what failed; empty if nothing did.
     """
     result = system.control("restart", f"{app.unit}.service")
     if result.returncode != 0:
         return result.stderr.strip()
-    if not _wait_for_worker(app):
+    if not _wait_for_workers(app, f"{app.unit}.service"):
         return f"no worker of {app.unit}.service was ready within {app['start_timeout']} s"
     return workers.restart(app, system)
 
 
-def _wait_for_worker(app: App) -> bool:
-    """Whether a worker is ready in time.
+def _wait_for_workers(app: App, unit: str) -> bool:
+    """Whether the workers of a unit are ready in time, or one of them at least.
 
-    Gunicorn tells systemd that it is ready before it has a worker. Until then only the stand-in answers.
+    Gunicorn tells systemd that it is ready before it has a worker. Until then only the other unit answers.
     """
+    directory = RUN / unit.removesuffix(".service")
     deadline = time.monotonic() + app["start_timeout"]
-    while not any((RUN / app.unit).glob("worker-*")):
+    while (ready := len(list(directory.glob("worker-*")))) < _workers(directory):
         if time.monotonic() > deadline:
-            return False
+            return ready > 0
         time.sleep(0.05)
     return True
+
+
+def _workers(directory: Path) -> int:
+    """How many workers Gunicorn is to have, as its master wrote beside their marks."""
+    try:
+        return int((directory / "workers").read_text())
+    except (FileNotFoundError, ValueError):
+        return 1
 
 
 def _stop_stand_in(app: App, system: Systemd) -> None:
