@@ -15,12 +15,20 @@ from djangoctl.errors import ActivationError, ConfigError, GateError, HookError
 NEXT, SERVICE, SOCKET = "django-shop-next.service", "django-shop.service", "django-shop.socket"
 
 
+def mark(unit, worker):
+    """What a worker of a unit does when it is ready."""
+    directory = swap.RUN / unit.removesuffix(".service")
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"worker-{worker}").touch()
+
+
 class FakeSystemd:
     """The active units, and every call with what was live and served at that moment."""
 
     def __init__(self, app):
         self.app, self.up, self.on, self.calls, self.failing = app, set(), set(), [], {}
         self.managed, self.mute, self.broken, self.falling = [], set(), set(), {}
+        self.workers = 1  # how many the service says that it starts
         self.environments = []  # what the live environment was when each unit was started
 
     def control(self, *words):
@@ -36,8 +44,8 @@ class FakeSystemd:
         if verb in ("start", "restart"):
             env = self.app.pinned / "env"
             self.environments.append((units[-1], env.read_text() if env.exists() else None))
-        if SERVICE in units and verb in ("stop", "restart"):
-            shutil.rmtree(swap.RUN / "django-shop", ignore_errors=True)  # as systemd does with a RuntimeDirectory=
+        for unit in units if verb in ("stop", "restart") else ():  # as systemd does with a RuntimeDirectory=
+            shutil.rmtree(swap.RUN / unit.removesuffix(".service"), ignore_errors=True)
         left = self.failing.get((verb, units[-1] if units else ""), 0)
         if left:
             self.failing[verb, units[-1]] = left - 1
@@ -46,9 +54,12 @@ class FakeSystemd:
             return subprocess.CompletedProcess(words, 1, "", "Job failed. See journalctl.\n")
         if verb in ("start", "restart"):
             self.up |= set(units)
-            if SERVICE in units and releases.live_id(self.app) not in self.mute:
-                (swap.RUN / "django-shop").mkdir(parents=True)
-                (swap.RUN / "django-shop/worker-7").touch()
+            started = {SERVICE: releases.live_id(self.app), NEXT: f"next {releases.linked(self.app.next_link)}"}
+            for unit in started.keys() & set(units):
+                if started[unit] not in self.mute:
+                    mark(unit, 7)
+            if SERVICE in units and (swap.RUN / "django-shop").exists():
+                (swap.RUN / "django-shop/workers").write_text(str(self.workers))
         elif verb == "stop":
             self.up -= set(units)
         elif verb == "enable":
@@ -486,14 +497,56 @@ def test_the_stand_in_stays_until_there_is_a_worker(app, make_release, system, o
     def sleep(_seconds):
         waited.append(NEXT in system.up)
         if len(waited) == 3:
-            (swap.RUN / "django-shop").mkdir(parents=True)
-            (swap.RUN / "django-shop/worker-8").touch()
+            mark(SERVICE, 8)
 
     system.mute.add("new")
     monkeypatch.setattr(swap.time, "sleep", sleep)
     assert swap.activate(app, make_release(app, "new"), system)
     assert waited == [True, True, True]
     assert NEXT not in system.up
+
+
+def test_all_workers_are_waited_for(app, make_release, system, old, monkeypatch):
+    """As many as Gunicorn's master says that it starts."""
+    seen = []
+
+    def sleep(_seconds):
+        seen.append(NEXT in system.up)
+        mark(SERVICE, 7 + len(seen))
+
+    system.workers = 3
+    monkeypatch.setattr(swap.time, "sleep", sleep)
+    assert swap.activate(app, make_release(app, "new"), system)
+    assert seen == [True, True]
+
+
+def test_one_worker_is_enough_in_the_end(hasty, make_release, system):
+    system.workers = 3
+    assert swap.activate(hasty, make_release(hasty, "new"), system)
+
+
+def test_the_service_runs_until_the_stand_in_has_a_worker(app, make_release, system, old, monkeypatch):
+    """Gunicorn says that it is ready before it has one, and with preload off long before."""
+    waited = []
+
+    def sleep(_seconds):
+        waited.append(f"restart {SERVICE}" in system.asked)
+        if len(waited) == 3:
+            mark(NEXT, 8)
+
+    system.mute.add("next new")
+    monkeypatch.setattr(swap.time, "sleep", sleep)
+    assert swap.activate(app, make_release(app, "new"), system)
+    assert waited == [False, False, False]
+
+
+def test_a_stand_in_without_a_worker_has_not_passed_its_gate(hasty, make_release, system):
+    system.mute.add("next new")
+    with pytest.raises(GateError):
+        swap.activate(hasty, make_release(hasty, "new"), system)
+    assert f"restart {SERVICE}" not in system.asked
+    assert NEXT not in system.up
+    assert releases.live_id(hasty) == "old"
 
 
 # What goes with it

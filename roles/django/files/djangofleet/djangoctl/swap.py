@@ -184,7 +184,7 @@ def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     _stop_stand_in(app, system)  # an interrupted activation may have left one behind
     point(app.next_link, release.path)
-    if system.control("start", unit).returncode != 0:
+    if system.control("start", unit).returncode != 0 or not _wait_for_workers(app, unit):
         log = system.journal(unit, JOURNAL_LINES, since)
         _stop_stand_in(app, system)
         live = releases.live_id(app)
@@ -239,7 +239,7 @@ def _put_back_configuration(app: App, pin: Path, system: Systemd) -> App:
 
 
 def _start_all(app: App, system: Systemd, started: Sequence[str] = ()) -> str:
-    """Restart the service, wait until a worker of it accepts requests, then restart the processes.
+    """Restart the service, wait until its workers accept requests, then restart the processes.
 
     :param started: units that a failed activation has started.
     :returns: what failed; empty if nothing did.
@@ -247,22 +247,31 @@ def _start_all(app: App, system: Systemd, started: Sequence[str] = ()) -> str:
     result = system.control("restart", f"{app.unit}.service")
     if result.returncode != 0:
         return result.stderr.strip()
-    if not _wait_for_worker(app):
+    if not _wait_for_workers(app, f"{app.unit}.service"):
         return f"no worker of {app.unit}.service was ready within {app['start_timeout']} s"
     return workers.restart(app, system, started)
 
 
-def _wait_for_worker(app: App) -> bool:
-    """Whether a worker is ready in time.
+def _wait_for_workers(app: App, unit: str) -> bool:
+    """Whether the workers of a unit are ready in time, or one of them at least.
 
-    Gunicorn tells systemd that it is ready before it has a worker. Until then only the stand-in answers.
+    Gunicorn tells systemd that it is ready before it has a worker. Until then only the other unit answers.
     """
+    directory = RUN / unit.removesuffix(".service")
     deadline = time.monotonic() + app["start_timeout"]
-    while not any((RUN / app.unit).glob("worker-*")):
+    while (ready := len(list(directory.glob("worker-*")))) < _workers(directory):
         if time.monotonic() > deadline:
-            return False
+            return ready > 0
         time.sleep(0.05)
     return True
+
+
+def _workers(directory: Path) -> int:
+    """How many workers Gunicorn is to have, as its master wrote beside their marks."""
+    try:
+        return int((directory / "workers").read_text())
+    except (FileNotFoundError, ValueError):
+        return 1
 
 
 def _stop_stand_in(app: App, system: Systemd) -> None:
