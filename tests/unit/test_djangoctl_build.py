@@ -205,6 +205,21 @@ def test_a_rehearsal_leaves_nothing(make_app, project, system, rehearse, tmp_pat
     assert {path for path in after if after[path] != before[path]} <= {app.root}
 
 
+@pytest.mark.parametrize("step", ["collectstatic", ""])
+def test_a_rehearsal_that_fails_shows_its_log(make_app, project, system, rehearse, capsys, step):
+    make_app(build={} if step else {"project_dir": "nowhere"})
+    system.failing[step or "never"] = "".join(f"line {number}\n" for number in range(300))
+    assert rehearse(project(), "--json") == 4
+    answer = json.loads(capsys.readouterr().out)
+    lines = answer["log"].splitlines()
+    assert ".rehearsal" not in answer["hint"], "it names a file that is gone"
+    if step:
+        assert (lines[0], lines[-1]) == ("line 100", "line 299")
+        assert "nothing of the rehearsal was kept" in answer["hint"]
+    else:
+        assert (lines, answer["hint"]) == ([], "set project_dir to the directory that contains manage.py")
+
+
 def test_a_rehearsal_runs_beside_a_deploy(make_app, project, rehearse):
     with held(make_app(), "build v1-1"):
         assert rehearse(project()) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator
@@ -82,7 +83,7 @@ class Reader:
         return text
 
     def _name(self, path: Path) -> str:
-        return str(path.relative_to(self.tree) if path.is_relative_to(self.tree) else path)
+        return os.path.normpath(path.relative_to(self.tree) if path.is_relative_to(self.tree) else path)
 
     def _refuse_outside(self, path: Path) -> None:
         self.fail("requirements", f"'{self._name(path)}' is outside of the source", "copy it into the source")
