@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from . import atomic
 from . import release as releases
 from .app import App
 from .detect import detect
@@ -61,11 +62,12 @@ def build(app: App, identity: str, source: Source, system: Systemd, **facts: obj
     release = Release(path, releases.read_json(path / "release.json"))
     if release.state == GOOD:
         return release
-    if identity in (releases.live_id(app), releases.linked(app.next_link)):
+    # One whose directory is gone is built again. One that is damaged may still serve, and is not removed below it.
+    if path.exists() and identity in (releases.live_id(app), releases.linked(app.next_link)):
         raise BuildError(
-            f"{app.name}: release {identity} is in use but its release.json is broken",
+            f"{app.name}: release {identity} is in use and damaged: {release.damage}",
             state="nothing was changed",
-            hint=f"deploy another version, then remove {path}",
+            hint=f"djangoctl {app.name} rollback, then deploy again; or deploy another version",
         )
     _require_space(app)
     if path.exists():
@@ -90,11 +92,7 @@ def build(app: App, identity: str, source: Source, system: Systemd, **facts: obj
 def ensure_secret(app: App) -> None:
     """Generate the app's SECRET_KEY once. It never leaves the host and never changes by itself."""
     if app["generate_secret"] and not app.secret.exists():
-        temporary = app.secret.with_name(".secret")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as handle:
-            handle.write(f"SECRET_KEY={secrets.token_urlsafe(50)}\n")
-        os.replace(temporary, app.secret)
+        atomic.write(app.secret, f"SECRET_KEY={secrets.token_urlsafe(50)}\n", mode=0o600)
 
 
 def _untouched(app: App) -> str:
@@ -391,7 +389,7 @@ class _Build:
 
     def fail(self, key: str, found: str, hint: str, lines: Sequence[str] = ()) -> None:
         raise BuildError(
-            f"django_app.{key} of app '{self.app.name}': {found}",
+            f"{self.app.variable(key)}: {found}",
             state=_untouched(self.app),
             hint=hint,
             log="\n".join(lines),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class CtlError(Exception):
     """A failure that an operator can act on.
@@ -79,3 +81,29 @@ class UnhealthyError(CtlError):
     """`djangoctl check` found the app unhealthy."""
 
     code = 6
+
+
+class Interrupted(BaseException):
+    """A signal came while an action ran that may end at any moment. Not an Exception: nobody handles it by accident."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+HINTS = {
+    errno.ENOSPC: "make room on the file system that {path} is on, then try again",
+    errno.EDQUOT: "make room on the file system that {path} is on, then try again",
+    errno.EROFS: "the file system that {path} is on is read-only: look at `dmesg`, mount it writable, then try again",
+    errno.EIO: "the disk fails: look at `dmesg`",
+}
+
+
+def refused(error: OSError, *, state: str = "") -> CtlError:
+    """What an operator is told about a call that the system refused, such as a write to a full disk."""
+    path = error.filename or "this host"
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    if isinstance(error, PermissionError):
+        return ConfigError(f"{error.filename}: permission denied", state=state, hint="run djangoctl as root")
+    hint = HINTS.get(error.errno, "the journal has the details: journalctl -t djangoctl").format(path=path)
+    return CtlError(what, state=state, hint=hint)
