@@ -15,8 +15,7 @@ from .errors import ConfigError
 
 CONFIG_ROOT = Path(os.environ.get("DJANGOFLEET_CONFIG", "/etc/djangofleet"))
 NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
-# What app.json holds: the type of each key, a list with the type of its items, or a mapping with keys of its own, of which
-# `*` is any.
+# What app.json holds: the type of each key, a list with the type of its items, or a mapping with its own keys; `*` is any.
 TEXTS = [str]
 SHAPE: dict = {
     **dict.fromkeys(("name", "unit", "user", "group", "root", "uv", "lock_timeout"), str),
