@@ -158,7 +158,7 @@ def test_reading_something_that_is_no_release(make_app, make_release, identity):
 
 
 def test_an_id_of_any_length_is_refused_in_few_words(make_app):
-    with pytest.raises(ConfigError, match="has no release 'x+…'") as caught:
+    with pytest.raises(ConfigError, match=r"has no release 'x+…'") as caught:
         releases.read(make_app(), "x" * 5000)
     assert len(caught.value.message) < 200
 
@@ -235,7 +235,7 @@ def test_a_damaged_configuration_is_an_error_message_and_no_traceback(make_app):
         apps.load("shop")
 
 
-WRONG = {str: 5, int: "5", bool: "yes", dict: [], list: "x"}
+WRONG = {str: 5, int: "5", float: True, bool: "yes", dict: [], list: "x"}
 
 
 def leaves(shape, where=()):

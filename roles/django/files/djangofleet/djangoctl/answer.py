@@ -4,7 +4,8 @@
 djangoctl and the module visit share it, so that they call the same answers well. It imports nothing of either.
 
 A site is a mapping: `domains`, `path`, `status_min`, `status_max`, `contains`, `timeout` in seconds, `tls`, `port`, and
-`maintenance`, the page that closes the site while it is there.
+`maintenance`, the page that closes the site while it is there. `scheme` is what the visitor used, where a proxy in
+front has ended TLS.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def _encrypted(plain: socket.socket, domain: str) -> ssl.SSLSocket:
 
 def own_addresses(domain: str, site: Mapping[str, Any]) -> tuple[str, ...]:
     """The addresses of the very page that was asked for, as a redirect would name them."""
-    scheme = "https" if site["tls"] else "http"
+    scheme = site.get("scheme") or ("https" if site["tls"] else "http")
     return tuple(f"{scheme}://{domain}{port}{site['path']}" for port in ("", f":{site['port']}"))
 
 

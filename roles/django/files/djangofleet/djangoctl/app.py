@@ -15,11 +15,12 @@ from .errors import ConfigError
 
 CONFIG_ROOT = Path(os.environ.get("DJANGOFLEET_CONFIG", "/etc/djangofleet"))
 NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
-# What app.json holds: the type of each key, a list with the type of its items, or a mapping with its own keys; `*` is any.
+# What app.json holds: the type of each key, a list with the type of its items, or a mapping with its keys, `*` for any.
 TEXTS = [str]
 SHAPE: dict = {
     **dict.fromkeys(("name", "unit", "user", "group", "root", "uv", "lock_timeout"), str),
-    **dict.fromkeys(("minimum_free_space", "keep_releases", "start_timeout"), int),
+    **dict.fromkeys(("minimum_free_space", "keep_releases"), int),
+    "start_timeout": float,
     **dict.fromkeys(("domains", "processes", "timers", "unit_files", "sandbox", "build_sandbox"), TEXTS),
     "generate_secret": bool,
     "gunicorn": dict,
@@ -35,6 +36,13 @@ SHAPE: dict = {
         **dict.fromkeys(("application", "static_root", "media_root"), str),
         **dict.fromkeys(("shared_paths", "files", "hooks"), TEXTS),
     },
+}
+KINDS = {
+    str: (str, "a text"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    bool: (bool, "true or false"),
+    dict: (dict, "a mapping"),
 }
 # What an earlier version of the role did not write.
 ADDED: dict = {"path": str, "listen": str, "site": {"domains": TEXTS, "port": int, "tls": bool}}
@@ -207,9 +215,8 @@ def _misfits(settings: Mapping, shape: Mapping, where: str, pinned: bool) -> Ite
         elif isinstance(kind, list):
             if not is_list_of(kind[0], value):
                 yield f"{name} is {_shown(value)}, expected a list of texts"
-        elif not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            words = {str: "a text", int: "a whole number", bool: "true or false", dict: "a mapping"}
-            yield f"{name} is {_shown(value)}, expected {words[kind]}"
+        elif not isinstance(value, KINDS[kind][0]) or (kind is not bool and isinstance(value, bool)):
+            yield f"{name} is {_shown(value)}, expected {KINDS[kind][1]}"
 
 
 def _shown(value: object) -> str:

@@ -12,13 +12,16 @@ class CtlError(Exception):
     :param state: which release is live after the failure.
     :param hint: what to do next.
     :param log: the last log lines that explain the failure.
+    :param facts: what else a program may want to know, as JSON.
     """
 
     code = 1
 
-    def __init__(self, message: str, *, state: str = "", hint: str = "", log: str = "") -> None:
+    def __init__(
+        self, message: str, *, state: str = "", hint: str = "", log: str = "", facts: dict | None = None
+    ) -> None:
         super().__init__(message)
-        self.message, self.state, self.hint, self.log = message, state, hint, log
+        self.message, self.state, self.hint, self.log, self.facts = message, state, hint, log, facts or {}
 
     def as_dict(self) -> dict:
         return {
@@ -28,6 +31,7 @@ class CtlError(Exception):
             "state": self.state,
             "hint": self.hint,
             "log": self.log,
+            **self.facts,
         }
 
     def __str__(self) -> str:

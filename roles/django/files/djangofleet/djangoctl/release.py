@@ -86,6 +86,17 @@ class Release:
         return set(self.record.get("leaves", self.migrations)) if self.record.get("database", True) else set()
 
     @property
+    def application(self) -> str:
+        """What Gunicorn loads, as module:attribute.
+
+        :raises ConfigError: release.json does not name it.
+        """
+        if "application" not in self.record:
+            found = f"{self.path}/release.json is missing or damaged: it names no application"
+            raise ConfigError(found, hint="deploy another version, or go back to another release")
+        return self.record["application"]
+
+    @property
     def damage(self) -> str:
         """What keeps the release from being started; empty if nothing does."""
         if not self.path.is_dir():

@@ -42,8 +42,15 @@ def status(app: App, system: Systemd) -> dict:
         "socket": system.active(f"{app.unit}.socket"),
         "idle_units": workers.idle(app, system),
         "maintenance": app.maintenance.exists(),
-        "restart_pending": record.get("release") != live or record.get("fingerprint") != app.fingerprint(),
+        "restart_pending": record.get("release") != live
+        or record.get("fingerprint") != app.fingerprint()
+        or _built_since(app, live, record.get("activated_at", "")),
     }
+
+
+def _built_since(app: App, live: str | None, activated_at: str) -> bool:
+    """Whether the live release was built again since it went live, after somebody had removed it."""
+    return bool(live) and read_json(app.releases / live / "release.json").get("ended_at", "") > activated_at
 
 
 def pending(app: App, identity: str, system: Systemd) -> bool:
@@ -132,11 +139,14 @@ def previous(app: App) -> Release:
     :raises ConfigError: there is none.
     """
     live = releases.live_id(app)
-    for identity in reversed(read_json(app.root / "live.json").get("history", [])):
-        if identity != live and (app.releases / identity).is_dir():
-            release = releases.read(app, identity)
-            if release.state == GOOD:
-                return release
+    good = {release.id: release for release in releases.all_of(app) if release.state == GOOD and release.id != live}
+    record = app.root / "live.json"
+    history = read_json(record).get("history")
+    if history is None:  # lost with a damaged live.json: the release that was built last is the best guess
+        history = list(good) if live or record.exists() else []
+    for identity in reversed(history):
+        if identity in good:
+            return good[identity]
     raise ConfigError(
         f"{app.name}: there is no release to go back to", hint=f"djangoctl {app.name} releases lists them"
     )
