@@ -82,6 +82,16 @@ def serving(app: App) -> list[str]:
     return [name for name in names if name in installed(app)]
 
 
+def socket_name(app: App) -> str:
+    """The socket unit that requests come through."""
+    return (serving(app) or [plain_socket(app)])[0]
+
+
+def listening(app: App) -> str:
+    """Where the live service listens; where the app is to listen if nothing is live."""
+    return address(installed(app).get(socket_name(app), "")) or wanted_address(app)
+
+
 def sockets(app: App) -> list[str]:
     """The socket units of the next activation: the wanted one, then those that somebody may still use.
 
