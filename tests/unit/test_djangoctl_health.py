@@ -299,7 +299,7 @@ WORKER, TIMER = "django-shop-worker.service", "django-shop-clear.timer"
 def busy(make_app, app, system):
     """The app with a process and a timer, which are up."""
     system.up |= {WORKER, TIMER}
-    app = make_app(listen=units.listening(app), processes=[WORKER], timers=[TIMER])
+    app = make_app(listen=units.listening(app), domains=app["domains"], processes=[WORKER], timers=[TIMER])
     assert swap.activate(app, releases.read(app, "v1-1"), system)
     return app
 
