@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CONFIG, home_of, listen_of, user_of
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.systemd import unit_lines
 
 WRITABLE = ("data", "media", "cache", "shared")  # below an app's directory
 START_TIMEOUT = 90  # seconds
@@ -86,13 +87,8 @@ def _timers(app: Mapping[str, Any], unit: str, primary: bool) -> list[dict[str, 
 
 
 def _sandbox(settings: Mapping[str, Any], home: str) -> list[str]:
-    """systemd's settings as lines: a list gives one line an item, true and false become yes and no."""
-    lines = []
-    for key in sorted(settings, key=str.lower):
-        value = settings[key]
-        for item in value if isinstance(value, (list, tuple)) else [value]:
-            lines.append(f"{key}={('yes' if item else 'no') if isinstance(item, bool) else item}")
-    return [*lines, f"ReadWritePaths={' '.join(f'{home}/{room}' for room in WRITABLE)}"]
+    """systemd's settings for every process of an app, a line each."""
+    return [*unit_lines(settings), f"ReadWritePaths={' '.join(f'{home}/{room}' for room in WRITABLE)}"]
 
 
 def _environment(app: Mapping[str, Any], home: str) -> dict[str, Any]:

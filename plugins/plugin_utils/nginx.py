@@ -18,10 +18,12 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import 
 )
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, problem
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import resolve, spec_of, wanted
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.systemd import run_in_sandbox, unit_lines
 
 LISTS = ("nginx_sites", "nginx_app_sites")
 SERVED = "/etc/nginx/sites/*.conf"
 UNIT = "nginx.service"
+WRITABLE = ("/run", "/var/cache/nginx", "/var/lib/nginx", "/var/log/nginx")
 USUAL_PORTS = {"http": 80, "https": 443}
 # A variable of Nginx has letters, digits and underscores; no two names of sites become the same.
 IDENTIFIER = str.maketrans({"_": "_u", ".": "_d", "-": "_h"})
@@ -76,18 +78,23 @@ def missing_certificates(values: Mapping[str, Any], survey: Mapping[str, Any]) -
     return [path for path in _certificate_files(values) if not answers.get(glob.escape(path))]
 
 
-def config(values: Mapping[str, Any], release: int | str) -> dict[str, Any]:
+def config(values: Mapping[str, Any], release: int | str, sandbox: Mapping[str, Any]) -> dict[str, Any]:
     """What the templates see: the settings without the role's prefix, and the sites of both lists.
 
     :param values: the variables as the spec means them.
     :param release: Debian's major version.
+    :param sandbox: systemd's settings for Nginx, by name.
     """
     settings = {name.removeprefix("nginx_"): value for name, value in values.items() if name not in LISTS}
     # Debian 12 has Nginx 1.22 with OpenSSL 3.0, for which the directive http2 and the post-quantum group are fatal.
     modern = int(release) >= 13
     ports = {"http": values["nginx_http_port"], "https": values["nginx_https_public_port"]}
+    # A path that is not there does not keep Nginx from starting.
+    lines = [*unit_lines({**sandbox, **values["nginx_sandbox"]}), f"ReadWritePaths=-{' -'.join(WRITABLE)}"]
     return {
         **settings,
+        "sandbox": lines,
+        "run_in_sandbox": run_in_sandbox(lines),
         "http2_directive": modern,
         "post_quantum_group": modern,
         "sites": [_resolved(site, ports) for _path, site in _sites(values)],

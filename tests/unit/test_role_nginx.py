@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -185,13 +186,19 @@ def test_every_included_part_is_an_entry_and_the_reverse(nginx, site, tree):
 def test_a_directory_is_tested_and_what_it_holds_is_stamped(evaluate, tree):
     # A configuration that was written and never loaded is loaded by the next run.
     assert tree["stamp"] == "nginx"
-    (stage,) = evaluate("nginx", "__nginx_stages")
-    assert stage == {"path": "/etc/nginx", "validate": "nginx -t -q -c {stage}/nginx.conf"}
-    assert all(rule["path"].startswith(f"{stage['path']}/") for rule in tree["purge"])
+    plain, sandboxed = evaluate("nginx", "__nginx_stages")
+    assert plain == {"path": "/etc/nginx", "validate": "nginx -t -q -c {stage}/nginx.conf"}
+    assert all(rule["path"].startswith(f"{plain['path']}/") for rule in tree["purge"])
+    # What the sandbox hides from Nginx is found before it is put in place, whichever of the two has changed.
+    assert sandboxed["path"] == plain["path"]
+    assert sandboxed["triggers"] == ["/etc/systemd/system/nginx.service.d/djangofleet.conf"]
+    words = shlex.split(sandboxed["validate"])
+    assert words[-5:] == plain["validate"].split()
+    assert {"--wait", "--pipe", "--property=ProtectSystem=strict"} <= set(words[: words.index("nginx")])
 
 
 def test_the_stamp_comes_after_the_reload(dataloader):
-    reload, stamp = dataloader.load_from_file("roles/nginx/handlers/main.yml", trusted_as_template=True)
+    *_others, reload, stamp = dataloader.load_from_file("roles/nginx/handlers/main.yml", trusted_as_template=True)
     (notified,) = [task["notify"] for task in dataloader.load_from_file("roles/nginx/tasks/configure.yml")]
     assert reload["listen"] == stamp["listen"] == notified
     assert "systemctl reload-or-restart nginx" in reload["ansible.builtin.shell"]["cmd"]
@@ -206,7 +213,7 @@ def test_the_stamp_comes_after_the_reload(dataloader):
 @pytest.mark.parametrize(("after", "code"), [("41 42 51", 0), ("51 52", 0), ("41 42", 1), ("42", 1)])
 def test_a_reload_is_done_when_there_is_a_new_worker(dataloader, tmp_path, after, code):
     """systemd is content as soon as the signal is sent; Nginx may keep the old configuration then."""
-    command = dataloader.load_from_file("roles/nginx/handlers/main.yml")[0]["ansible.builtin.shell"]["cmd"]
+    command = dataloader.load_from_file("roles/nginx/handlers/main.yml")[-2]["ansible.builtin.shell"]["cmd"]
     children = tmp_path / "proc/7/task/7/children"
     children.parent.mkdir(parents=True)
     children.write_text("41 42 ")
@@ -218,6 +225,54 @@ def test_a_reload_is_done_when_there_is_a_new_worker(dataloader, tmp_path, after
     run = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert run.returncode == code
     assert ("bind() to 0.0.0.0:443 failed" in run.stderr) is bool(code)
+
+
+@pytest.fixture(scope="session")
+def drop_in(render, evaluate) -> Callable[..., list[str]]:
+    """The lines of the unit's drop-in."""
+
+    def run(**variables: Any) -> list[str]:
+        config = evaluate("nginx", "__nginx_config", **variables)
+        template = "etc/systemd/system/nginx.service.d/djangofleet.conf.j2"
+        return render("nginx", template, nginx=config).splitlines()
+
+    return run
+
+
+def test_nginx_is_started_again_whatever_ended_it(drop_in):
+    lines = drop_in()
+    assert "Restart=always" in lines
+    assert lines.index("StartLimitIntervalSec=0") < lines.index("[Service]")
+    assert "OOMPolicy=continue" in lines, "systemd would stop all of Nginx for one worker"
+
+
+def test_each_command_of_the_unit_is_replaced_and_starts_as_root(drop_in):
+    commands = [line.partition("=") for line in drop_in() if line.startswith("Exec")]
+    assert [(name, bool(value)) for name, _sign, value in commands] == [
+        (name, is_set) for name in ("ExecStartPre", "ExecStart", "ExecReload", "ExecStop") for is_set in (False, True)
+    ]
+    assert all(re.match(r"-?[!+]/", value) for _name, _sign, value in commands if value)
+
+
+def test_the_sandbox_can_be_changed_by_name(drop_in):
+    assert "ProtectHome=yes" in drop_in()
+    lines = drop_in(nginx_sandbox={"ProtectHome": "read-only", "ReadWritePaths": ["/srv/cache", "/srv/b"]})
+    assert "ProtectHome=read-only" in lines
+    assert "ProtectHome=yes" not in lines
+    writable = [line for line in lines if line.startswith("ReadWritePaths=")]
+    assert writable[:2] == ["ReadWritePaths=/srv/cache", "ReadWritePaths=/srv/b"]
+    assert writable[2] == "ReadWritePaths=-/run -/var/cache/nginx -/var/lib/nginx -/var/log/nginx"
+
+
+def test_only_a_host_without_sites_is_restarted(dataloader, evaluate):
+    load, say, *_others = dataloader.load_from_file("roles/nginx/handlers/main.yml", trusted_as_template=True)
+    arguments = load["ansible.builtin.systemd_service"]
+    assert arguments["daemon_reload"] is True
+    assert arguments["state"] == "{{ __nginx_serves | ternary(omit, 'restarted') }}"
+    assert "__nginx_drop_in in __nginx_tree.changed_paths" in load["when"] + say["when"]
+    for found, serves in (([], False), (["/etc/nginx/sites/shop.conf"], True)):
+        survey = {"paths": {"/etc/nginx/sites/*.conf": found}}
+        assert evaluate("nginx", "__nginx_serves", __nginx_survey=survey) is serves
 
 
 def test_limits_agree(nginx):

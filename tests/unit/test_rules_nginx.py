@@ -37,7 +37,7 @@ def problems(*sites: dict[str, Any], survey: dict[str, Any] | None = None, **var
 
 def config(*sites: dict[str, Any], release: int | str = "13", **variables: Any) -> dict[str, Any]:
     """What the templates see."""
-    return nginx.config(options_of("nginx", given(*sites, **variables)), release)
+    return nginx.config(options_of("nginx", given(*sites, **variables)), release, {"UMask": "0027"})
 
 
 # What is wrong --------------------------------------------------------------------------------------------------------
