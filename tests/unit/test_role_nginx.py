@@ -613,6 +613,22 @@ def test_static(site):
 
 
 @pytest.mark.parametrize(
+    ("kind", "links", "expected"),
+    [
+        ("media", None, ["on", "from=/srv/a b"]),
+        ("static", None, ["if_not_owner", "from=/srv/a b"]),
+        ("media", "same_owner", ["if_not_owner", "from=/srv/a b"]),
+        ("static", "none", ["on", "from=/srv/a b"]),
+        ("media", "all", ["off"]),
+    ],
+)
+def test_links_are_not_followed_out_of_a_directory(site, kind, links, expected):
+    wish = {"url": "/files/", "path": "/srv/a b/", **({"links": links} if links else {})}
+    location = site({**SHOP, kind: [wish]}).all("server")[0].location("^~", "/files/")
+    assert location.values("disable_symlinks") == [expected]
+
+
+@pytest.mark.parametrize(
     ("path", "hashed"),
     [
         ("/static/css/base.27e20196a850.css", True),

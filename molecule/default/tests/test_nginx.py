@@ -96,3 +96,40 @@ def test_a_new_binary_takes_over(host, browse):
     assert main_pid(host) != before
     assert browse("guestbook.test").get("/healthz").status == 200
     assert host.check_output("systemctl is-active nginx.service") == "active"
+
+
+@pytest.fixture
+def planted(host):
+    """What an app that has been taken over plants among its uploads."""
+    host.check_output("install -D -m 0640 -o django-second -g www-data /etc/hostname /srv/second/media/private.txt")
+    program = """
+import os
+os.makedirs('/srv/guestbook/media/planted/deep', exist_ok=True)
+os.chdir('/srv/guestbook/media/planted')
+open('real.txt', 'w').write('mine')
+os.chmod('real.txt', 0o644)
+os.symlink('/var/log/nginx/access.log', 'log.txt')
+os.symlink('/srv/second/media', 'neighbour')
+os.symlink('/etc', 'deep/etc')
+os.symlink('../../../../etc/passwd', 'deep/relative.txt')
+os.symlink('real.txt', 'own.txt')
+"""
+    result = host.run("djangoctl guestbook manage shell --verbosity=0 -c %s", program)
+    assert result.rc == 0, result.stderr
+    yield
+    host.check_output("rm -r /srv/guestbook/media/planted /srv/second/media/private.txt")
+
+
+def test_links_among_uploads_lead_nowhere(planted, browse):
+    browser = browse("guestbook.test")
+    assert browser.get("/media/planted/real.txt").data == b"mine"
+    for path in ("log.txt", "neighbour/private.txt", "deep/etc/passwd", "deep/relative.txt", "own.txt"):
+        assert browser.get(f"/media/planted/{path}").status in (403, 404), path
+
+
+def test_static_files_may_link_among_themselves(host, browse):
+    host.check_output("ln -s css/site.css /srv/guestbook/static/entries/linked.css")
+    try:
+        assert browse("guestbook.test").get("/static/entries/linked.css").status == 200
+    finally:
+        host.check_output("rm /srv/guestbook/static/entries/linked.css")
