@@ -190,6 +190,8 @@ def _gunicorn(app: Mapping[str, Any]) -> dict[str, Any]:
         "preload_app": given["preload"],
         "loglevel": given["log_level"],
         "forwarded_allow_ips": ",".join(given["forwarded_allow_ips"]),
+        # The most that Gunicorn takes. Nginx refuses a longer URI before.
+        "limit_request_line": 8190,
         "extra": given["settings"],
     }
 

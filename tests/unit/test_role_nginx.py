@@ -171,7 +171,7 @@ def test_every_included_part_is_an_entry_and_the_reverse(nginx, site, tree):
     written = {entry["path"] for entry in tree["entries"]}
     http = nginx("nginx.conf").all("http")[0]
     (server,) = site({**SHOP, "maintenance": {"page": "/srv/page.html"}}).all("server")
-    places = [http, server.location("@unavailable"), server.location("@maintenance")]
+    places = [http, server, server.location("@unavailable"), server.location("@maintenance")]
     included = {args[0] for place in places for args in place.values("include") if "*" not in args[0]}
     assert {path for path in written if "/djangofleet/" in path} == {
         f"/etc/nginx/{path}" for path in included - {"mime.types"}
@@ -481,6 +481,87 @@ def test_hsts_everywhere_or_nowhere(site, hsts, expected):
     assert hidden == ["X-Request-ID"] + (["Strict-Transport-Security"] if expected else [])
 
 
+SECURITY = ("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Permissions-Policy")
+
+
+def test_every_place_that_sets_a_header_sets_them_all(nginx, site):
+    files = {kind: [{"url": f"/{kind}/", "path": f"/srv/{kind}"}] for kind in ("static", "media")}
+    wish = {**SECURE, "canonical_redirect": True, "maintenance": {"page": "/srv/page.html"}, **files}
+    checked = 0
+    for root in (nginx("djangofleet/headers.conf"), *site(wish).all("server")):
+        waiting = [root]
+        while waiting:
+            place = waiting.pop()
+            waiting += place.all("location")
+            if place.all("add_header"):
+                checked += 1
+                assert not set(SECURITY) - set(place.headers())
+                assert all(args[-1] == "always" for args in place.values("add_header") if args[0] in SECURITY)
+    # headers.conf, three servers, and in one of them static, hashed static, media, maintenance and the page for an app
+    # that is away.
+    assert checked == 1 + 3 + 5
+    assert ["djangofleet/headers.conf"] in nginx("nginx.conf").all("http")[0].values("include")
+
+
+def test_an_app_has_the_last_word_on_its_headers(nginx, site):
+    maps = {found.args[1]: found for found in nginx("djangofleet/maps.conf").all("map")}
+    (server,) = site(SHOP).all("server")
+    headers = server.headers()
+    referrer = maps[headers["Referrer-Policy"]]
+    assert referrer.args[0] == "$upstream_http_referrer_policy"
+    assert [entry.words for entry in referrer.block] == [["default", ""], ["", "same-origin"]]
+    # An app that sends no X-Frame-Options may mean it. A time says that it answered: "-" is for one that did not.
+    frames = maps[headers["X-Frame-Options"]]
+    assert frames.args[0] == "$upstream_header_time"
+    assert [entry.words for entry in frames.block] == [["default", "SAMEORIGIN"], ["~[0-9]$", ""]]
+    assert [bool(re.search("[0-9]$", time)) for time in ("0.003", "-, 0.003", "-", "-, -", "")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+    # What only Nginx answers has the values themselves: an app that sends a file by X-Accel-Redirect loses its own.
+    assert server.location("@unavailable").headers()["X-Frame-Options"] == "SAMEORIGIN"
+
+
+def test_headers_can_be_changed_and_left_out(nginx, site):
+    variables = {"nginx_headers": {"referrer-policy": "no-referrer", "Permissions-Policy": ""}}
+    http = nginx("djangofleet/headers.conf", **variables).headers()
+    assert set(http) == {"X-Request-ID", "X-Content-Type-Options", "X-Frame-Options", "referrer-policy"}
+    own = {"X-Frame-Options": "", "referrer-policy": "no-referrer", "X-Own": 'a "b"; c'}
+    root = site({**SHOP, "name": "my-shop", "headers": own}, **variables)
+    (server,) = root.all("server")
+    assert set(server.headers()) == {"X-Request-ID", "X-Content-Type-Options", "referrer-policy", "X-Own"}
+    assert server.headers()["referrer-policy"] == http["referrer-policy"]
+    (own_map,) = root.all("map")
+    assert own_map.args == ["$upstream_http_x_own", server.headers()["X-Own"]]
+    assert own_map.one("") == 'a "b"; c'
+
+
+def test_requests_that_no_app_is_to_see(nginx, site):
+    maps = {
+        found.args[1]: dict(entry.words for entry in found.block) for found in nginx("djangofleet/maps.conf").all("map")
+    }
+    (malformed, too_long) = nginx("djangofleet/refuse.conf").all("if")
+    assert (malformed.args, malformed.one("return")) == (["($djangofleet_malformed)"], "400")
+    assert (too_long.args, too_long.one("return")) == (["($djangofleet_too_long)"], "414")
+
+    def matches(variable: str, text: str) -> bool:
+        patterns = [key[1:] for key in maps[variable] if key.startswith("~")]
+        return any(re.search(key.removeprefix("*"), text, re.I if key.startswith("*") else 0) for key in patterns)
+
+    for text, refused in (
+        ("HTTP/1.1:chunked:", False),
+        ("HTTP/2.0::", False),
+        ("HTTP/2.0::trailers", False),
+        ("HTTP/2.0:chunked:", True),
+        ("HTTP/3.0:chunked:trailers", True),
+        ("HTTP/2.0::chunked", True),
+        ("HTTP/2.0::trailers, gzip", True),
+    ):
+        assert matches("$djangofleet_malformed", text) is refused, text
+    assert [matches("$djangofleet_too_long", "/" + "x" * length) for length in (7999, 8000)] == [False, True]
+    for server in site({**SECURE, "canonical_redirect": True}).all("server"):
+        assert ["djangofleet/refuse.conf"] in server.values("include")
+
+
 # The app --------------------------------------------------------------------------------------------------------------
 
 
@@ -538,7 +619,7 @@ def test_headers_to_the_app(nginx):
 
 
 def test_only_websockets_are_upgraded(nginx):
-    upgrade, connection, _media = nginx("djangofleet/maps.conf").all("map")
+    upgrade, connection, *_others = nginx("djangofleet/maps.conf").all("map")
     assert upgrade.args == ["$http_upgrade", "$djangofleet_upgrade"]
     assert [entry.words for entry in upgrade.block] == [["default", ""], ["~*^websocket$", "websocket"]]
     assert connection.args == ["$djangofleet_upgrade", "$djangofleet_connection"]
@@ -572,7 +653,7 @@ def test_real_ip_is_off_by_default(nginx):
     root = nginx("djangofleet/maps.conf")
     assert not root.all("set_real_ip_from")
     assert not root.all("real_ip_header")
-    assert len(root.all("map")) == 3
+    assert not [words for words in root.values("map") if "$djangofleet_scheme" in words]
 
 
 def test_trusted_proxies_are_believed_about_the_client(nginx):
@@ -729,15 +810,18 @@ def test_maintenance(nginx, site):
     assert [entry.words for entry in geo.block] == [["default", "yes"], ["192.0.2.7", ""], ["2001:db8::/32", ""]]
     assert re.fullmatch(r"\$\w+", geo.args[0])
     (server,) = root.all("server")
-    closed, answer = server.location("/").all("if")
+    # A location is no place for a set in an if. All but the app goes on: files, and the challenges of an authority.
+    (closed,) = server.all("if")
     assert closed.args == ["(-f", page["page"], ")"]
     assert closed.values("set") == [["$closed", geo.args[0]]]
-    assert answer.one("return") == "503"
+    assert server.values("set") == [["$closed", ""]]
+    (answer,) = server.location("/").all("if")
+    assert (answer.args, answer.one("return")) == (["($closed)"], "503")
     assert ["503", "@maintenance"] in server.values("error_page")
     location = server.location("@maintenance")
     assert location.one("root") == "/srv/shop/static"
-    assert location.values("try_files") == [["/.maintenance.html", "=503"]]
-    assert location.headers() == {"X-Request-ID": "$request_id"}
+    assert location.values("rewrite") == [["^", "/.maintenance.html", "break"]]
+    assert location.headers()["X-Request-ID"] == "$request_id"
     assert location.one("include") == "djangofleet/maintenance.conf"
     shared = nginx("djangofleet/maintenance.conf")
     assert shared.headers() == {"Retry-After": "120", "Cache-Control": "no-store"}

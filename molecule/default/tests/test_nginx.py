@@ -1,6 +1,8 @@
 """Nginx after a fault, what it may do and see, and what it says by itself."""
 
 import re
+import socket
+import ssl
 import time
 
 import pytest
@@ -133,3 +135,110 @@ def test_static_files_may_link_among_themselves(host, browse):
         assert browse("guestbook.test").get("/static/entries/linked.css").status == 200
     finally:
         host.check_output("rm /srv/guestbook/static/entries/linked.css")
+
+
+SECURITY = {
+    "X-Content-Type-Options": ["nosniff"],
+    "X-Frame-Options": ["SAMEORIGIN"],
+    "Referrer-Policy": ["same-origin"],
+    "Permissions-Policy": ["camera=(self), display-capture=(self), geolocation=(self), microphone=(self), usb=(self)"],
+}
+
+
+def security_of(answer) -> dict[str, list[str]]:
+    return {name: answer.headers.getlist(name) for name in SECURITY}
+
+
+@pytest.fixture
+def away(host):
+    host.check_output("systemctl stop django-guestbook.socket django-guestbook.service")
+    yield
+    host.check_output("systemctl start django-guestbook.socket django-guestbook.service")
+
+
+@pytest.fixture
+def maintenance(host):
+    host.check_output("djangoctl guestbook maintenance on")
+    yield
+    host.check_output("djangoctl guestbook maintenance off")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status"),
+    [
+        ("GET", "/", {"scheme": "http"}, 301),
+        ("GET", "/static/entries/css/site.css", {}, 200),
+        ("GET", "/static/none", {}, 404),
+        ("GET", "/media/none", {}, 404),
+        ("GET", "/.well-known/acme-challenge/none", {"scheme": "http"}, 404),
+        ("POST", "/", {"body": b"x" * 3_200_000}, 413),
+        ("GET", "/?" + "x" * 8000, {}, 414),
+        ("GET", "/?" + "x" * 9000, {}, 414),
+        ("GET", "/", {"headers": {"Host": "a b"}}, 400),
+    ],
+)
+def test_every_answer_of_nginx_says_what_a_browser_may_do(browse, method, path, options, status):
+    answer = browse("guestbook.test").request(method, path, **options)
+    assert answer.status == status
+    assert security_of(answer) == SECURITY
+
+
+def test_an_app_that_is_away(away, browse):
+    answer = browse("guestbook.test").get("/")
+    assert (answer.status, security_of(answer)) == (502, SECURITY)
+
+
+def test_maintenance(maintenance, browse):
+    browser = browse("guestbook.test")
+    for method in ("GET", "POST"):
+        answer = browser.request(method, "/")
+        assert (answer.status, security_of(answer)) == (503, SECURITY)
+        assert b"aintenance" in answer.data
+    assert browser.get("/static/entries/css/site.css").status == 200
+
+
+def test_the_app_has_the_last_word(browse):
+    answer = browse("guestbook.test").get("/about/")
+    # Django's own defaults: its X-Frame-Options is another than that of Nginx.
+    assert security_of(answer) == {**SECURITY, "X-Frame-Options": ["DENY"]}
+
+
+def test_nginx_and_the_app_take_the_same_uris(browse):
+    assert browse("guestbook.test").get("/about/?" + "x" * 7900).status == 200
+
+
+def status_over_http2(address: str, authority: str, *headers: tuple[bytes, bytes]) -> int:
+    """The status of one request, in frames of our own: clients refuse to send what is not allowed."""
+    context = ssl.create_default_context(cafile=authority)
+    context.set_alpn_protocols(["h2"])
+    path = [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/healthz"), (b":authority", b"guestbook.test")]
+    block = b"".join(
+        b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in [*path, *headers]
+    )
+    with (
+        socket.create_connection((address, 443), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="guestbook.test") as stream,
+    ):
+        stream.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4\0" + bytes(4))
+        stream.sendall(len(block).to_bytes(3, "big") + b"\1\5" + (1).to_bytes(4, "big") + block)
+        source = stream.makefile("rb")
+        while True:
+            head = source.read(9)
+            content = source.read(int.from_bytes(head[:3], "big"))
+            if head[3] == 1:
+                # The first field is :status, as a number of HPACK's static table (RFC 7541, appendix A).
+                known = {8: 200, 9: 204, 10: 206, 11: 304, 12: 400, 13: 404, 14: 500}
+                return known[next(byte for byte in content if byte & 0xE0 != 0x20) & 0x7F]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([], 200),
+        ([(b"te", b"trailers")], 200),
+        ([(b"transfer-encoding", b"chunked")], 400),
+        ([(b"te", b"chunked")], 400),
+    ],
+)
+def test_http2_has_no_chunks(address, authority, headers, status):
+    assert status_over_http2(address, authority, *headers) == status
