@@ -17,6 +17,7 @@ def django_settings(
     options: Mapping[str, Any],
     uv: str,
     sandbox: Mapping[str, Any],
+    networks: Mapping[str, Mapping[str, Any]],
     build_sandbox: Sequence[str],
 ) -> dict[str, Any]:
     """All that the role's tasks and templates need to know of the app.
@@ -24,6 +25,7 @@ def django_settings(
     :param options: the role's variables as its spec means them.
     :param uv: the directory that uv is installed in.
     :param sandbox: systemd's settings for every process of an app, by name.
+    :param networks: what each value of `network` adds to them.
     :param build_sandbox: systemd's settings for builds, a line each.
     """
     app = options["django_app"]
@@ -41,7 +43,9 @@ def django_settings(
         "files": app["files"],
         "processes": _processes(app, unit, options["django_primary"]),
         "timers": _timers(app, unit, options["django_primary"]),
-        "sandbox": _sandbox({**sandbox, **options["django_sandbox"], **app["sandbox"]}, home),
+        "sandbox": _sandbox(
+            {**sandbox, **networks[app["network"]], **options["django_sandbox"], **app["sandbox"]}, home
+        ),
         "environment": _environment(app, home),
         "build_environment": _build_environment(options),
         "pip_environment": _pip_environment(options),
@@ -87,8 +91,9 @@ def _timers(app: Mapping[str, Any], unit: str, primary: bool) -> list[dict[str, 
 
 
 def _sandbox(settings: Mapping[str, Any], home: str) -> list[str]:
-    """systemd's settings for every process of an app, a line each."""
-    return [*unit_lines(settings), f"ReadWritePaths={' '.join(f'{home}/{room}' for room in WRITABLE)}"]
+    """systemd's settings for every process of an app, a line each. What an app may write, it may not run."""
+    rooms = " ".join(f"{home}/{room}" for room in WRITABLE)
+    return [*unit_lines({"NoExecPaths": rooms, **settings}), f"ReadWritePaths={rooms}"]
 
 
 def _environment(app: Mapping[str, Any], home: str) -> dict[str, Any]:
