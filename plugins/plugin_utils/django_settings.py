@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CONFIG, home_of, listen_of, user_of
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.systemd import unit_lines
 
 WRITABLE = ("data", "media", "cache", "shared")  # below an app's directory
 START_TIMEOUT = 90  # seconds
@@ -16,6 +17,7 @@ def django_settings(
     options: Mapping[str, Any],
     uv: str,
     sandbox: Mapping[str, Any],
+    networks: Mapping[str, Mapping[str, Any]],
     build_sandbox: Sequence[str],
 ) -> dict[str, Any]:
     """All that the role's tasks and templates need to know of the app.
@@ -23,6 +25,7 @@ def django_settings(
     :param options: the role's variables as its spec means them.
     :param uv: the directory that uv is installed in.
     :param sandbox: systemd's settings for every process of an app, by name.
+    :param networks: what each value of `network` adds to them.
     :param build_sandbox: systemd's settings for builds, a line each.
     """
     app = options["django_app"]
@@ -40,7 +43,9 @@ def django_settings(
         "files": app["files"],
         "processes": _processes(app, unit, options["django_primary"]),
         "timers": _timers(app, unit, options["django_primary"]),
-        "sandbox": _sandbox({**sandbox, **options["django_sandbox"], **app["sandbox"]}, home),
+        "sandbox": _sandbox(
+            {**sandbox, **networks[app["network"]], **options["django_sandbox"], **app["sandbox"]}, home
+        ),
         "environment": _environment(app, home),
         "build_environment": _build_environment(options),
         "pip_environment": _pip_environment(options),
@@ -86,13 +91,9 @@ def _timers(app: Mapping[str, Any], unit: str, primary: bool) -> list[dict[str, 
 
 
 def _sandbox(settings: Mapping[str, Any], home: str) -> list[str]:
-    """systemd's settings as lines: a list gives one line an item, true and false become yes and no."""
-    lines = []
-    for key in sorted(settings, key=str.lower):
-        value = settings[key]
-        for item in value if isinstance(value, (list, tuple)) else [value]:
-            lines.append(f"{key}={('yes' if item else 'no') if isinstance(item, bool) else item}")
-    return [*lines, f"ReadWritePaths={' '.join(f'{home}/{room}' for room in WRITABLE)}"]
+    """systemd's settings for every process of an app, a line each. What an app may write, it may not run."""
+    rooms = " ".join(f"{home}/{room}" for room in WRITABLE)
+    return [*unit_lines({"NoExecPaths": rooms, **settings}), f"ReadWritePaths={rooms}"]
 
 
 def _environment(app: Mapping[str, Any], home: str) -> dict[str, Any]:
@@ -200,6 +201,8 @@ def _gunicorn(app: Mapping[str, Any]) -> dict[str, Any]:
         "preload_app": given["preload"],
         "loglevel": given["log_level"],
         "forwarded_allow_ips": ",".join(given["forwarded_allow_ips"]),
+        # The most that Gunicorn takes. Nginx refuses a longer URI before.
+        "limit_request_line": 8190,
         "extra": given["settings"],
     }
 

@@ -369,6 +369,43 @@ def test_other_databases_pass(url):
 # References in the environment
 
 
+@pytest.mark.parametrize("network", ["none", "local", "full"])
+@pytest.mark.parametrize(
+    ("url", "refused_by"),
+    [
+        ("postgres://u:s3cret@db.internal/x", ["none"]),
+        ("postgres://u:s3cret@10.0.0.5/x", ["none"]),
+        ("postgres://u:s3cret@203.0.113.9/x", ["none"]),
+        ("postgres://u:s3cret@8.8.8.8/x", ["none", "local"]),
+        ("rediss://:s3cret@[2606:4700::1]:6379/0", ["none", "local"]),
+        ("postgres:///x", []),
+        ("postgres://u:s3cret@%2Fvar%2Frun%2Fpostgresql/x", []),
+        ("postgres://u:s3cret@/x?host=/run/postgresql", []),
+        ("mysql://u:s3cret@localhost/x?unix_socket=/run/mysqld.sock", []),
+        ("unix:///run/redis.sock?db=1", []),
+        ("redis+socket:///run/redis.sock", []),
+        ("sqlite:////srv/shop/data/x", []),
+        ("locmem://x", []),
+        ("${OTHER}", []),
+        ("postgres://u:s3cret@[bad/x", []),
+    ],
+)
+def test_a_network_that_keeps_an_app_from_its_database_or_cache_is_told(network, url, refused_by):
+    for place, given in {
+        "database.url": {"database": {"url": url}},
+        "cache.url": {"cache": {"url": url}},
+        "environment.REDIS_URL": {"environment": {"REDIS_URL": url}},
+    }.items():
+        found = problems(shop(network=network, **given))
+        assert [line.partition(":")[0] for line in found] == ["django_app.network"] * (network in refused_by), place
+        assert all(place in line and "s3cret" not in line for line in found)
+
+
+def test_an_app_without_a_network_may_listen_on_an_address():
+    """The socket is systemd's."""
+    assert problems(shop(network="none", listen="10.0.0.5:8001")) == []
+
+
 def test_the_contract_is_that_of_djangoctl():
     assert rules.CONTRACT == launch.CONTRACT
 
@@ -446,7 +483,7 @@ def test_a_role_without_an_app_can_be_asked():
 
 def django_settings(app: dict[str, Any], **variables: Any) -> dict[str, Any]:
     given = {"django_app": app, "django_primary": True, **variables}
-    return settings_of(options_of("django", given), "/opt/uv", {"NoNewPrivileges": True}, ["UMask=0027"])
+    return settings_of(options_of("django", given), "/opt/uv", {"NoNewPrivileges": True}, {"full": {}}, ["UMask=0027"])
 
 
 IDENTITIES = json.loads((ROOT / "tests/unit/fixtures/identities.json").read_text())
