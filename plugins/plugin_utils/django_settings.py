@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CONFIG, home_of, listen_of, user_of
 
 WRITABLE = ("data", "media", "cache", "shared")  # below an app's directory
+BUILD_HOOKS = ("before_collectstatic", "build")  # run by the build of a release
 START_TIMEOUT = 90  # seconds
 
 
@@ -42,7 +45,7 @@ def django_settings(
         "timers": _timers(app, unit, options["django_primary"]),
         "sandbox": _sandbox({**sandbox, **options["django_sandbox"], **app["sandbox"]}, home),
         "environment": _environment(app, home),
-        "build_environment": _build_environment(options),
+        "build_environment": {**_build_environment(options), **app["build_environment"]},
         "pip_environment": _pip_environment(options),
         "socket_group": options["django_socket_group"],
         "media_group": options["django_media_group"],
@@ -166,7 +169,7 @@ def _settings(
         "lock_timeout": app["database"]["lock_timeout"],
         "keep_releases": options["django_keep_releases"],
         "start_timeout": START_TIMEOUT,
-        "hooks": {point: commands for point, commands in app["hooks"].items() if point != "build"},
+        "hooks": {point: commands for point, commands in app["hooks"].items() if point not in BUILD_HOOKS},
         "processes": [service for process in on_host["processes"] for service in process["services"]],
         "timers": [f"{timer}.timer" for timer in timers],
         "unit_files": [
@@ -199,8 +202,18 @@ def _gunicorn(app: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _build(app: Mapping[str, Any], python: str) -> dict[str, Any]:
-    """What a release is built by. It is part of the release's identity: another key or value is another release."""
+    """What a release is built by. It is part of the release's identity: another key or value is another release.
+
+    So what came later is here only where it is given: else every app would get another release by an upgrade.
+    """
+    environment = json.dumps(app["build_environment"], sort_keys=True)
+    given = {
+        "constraints": app["source"]["constraints"],
+        "before_collectstatic": app["hooks"]["before_collectstatic"],
+        "environment_digest": hashlib.sha256(environment.encode()).hexdigest() if app["build_environment"] else "",
+    }
     return {
+        **{key: value for key, value in given.items() if value},
         "python": app.get("python", python),
         "packaged": "package" in app["source"],
         "project_dir": app["project_dir"],
