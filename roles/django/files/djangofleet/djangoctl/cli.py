@@ -15,11 +15,12 @@ from pathlib import Path
 from . import __version__, launch, swap
 from . import release as releases
 from .app import App, load, names
-from .build import Source, build, rehearsal
+from .build import Source, build
 from .errors import BuildError, ConfigError, CtlError, UnhealthyError
 from .lock import audit, held, holder
 from .migrate import migrate, plan
 from .prune import prune
+from .rehearsal import rehearsal
 from .systemd import Systemd
 
 DESCRIPTION = """\
