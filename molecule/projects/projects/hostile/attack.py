@@ -95,5 +95,6 @@ def plant(directory):
 
 if __name__ == "__main__":
     everything(sys.argv[1])
-    for directory in (os.environ["STATIC_ROOT"], HERE, f"{HERE}/var", os.environ["MEDIA_ROOT"]):
-        plant(directory)
+    if sys.argv[1] == "after":  # before, its own collectstatic would fall over them
+        for directory in (os.environ["STATIC_ROOT"], HERE, f"{HERE}/var", os.environ["MEDIA_ROOT"]):
+            plant(directory)

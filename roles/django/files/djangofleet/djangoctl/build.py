@@ -268,7 +268,8 @@ class Build:
                 f"the settings collect static files in '{facts['static_root']}', which is not the release's directory",
                 "read STATIC_ROOT from the environment, or set static_root to the directory relative to the source",
             )
-        self.steps.check("source", "collectstatic failed", result)
+        raised = cause(self.steps.output())
+        self.steps.check("source", f"collectstatic failed{f': {raised}' if raised else ''}", result)
         facts["warnings"] = []
         if facts["staticfiles"] and not facts["hashed"]:
             facts["warnings"].append(
