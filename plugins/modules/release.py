@@ -44,7 +44,7 @@ options:
         type: list
         elements: str
       package:
-        description: A requirement, or the path of a wheel on the controller.
+        description: A requirement, or the path of a wheel on the controller; either may have extras.
         type: str
   revision:
     description: What names the source for good, such as a commit. Derived from the content of O(source) if not given.

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CO
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.systemd import unit_lines
 
 WRITABLE = ("data", "media", "cache", "shared")  # below an app's directory
+BUILD_HOOKS = ("before_collectstatic", "build")  # run by the build of a release
 START_TIMEOUT = 90  # seconds
 
 
@@ -47,7 +50,7 @@ def django_settings(
             {**sandbox, **networks[app["network"]], **options["django_sandbox"], **app["sandbox"]}, home
         ),
         "environment": _environment(app, home),
-        "build_environment": _build_environment(options),
+        "build_environment": {**_build_environment(options), **app["build_environment"]},
         "pip_environment": _pip_environment(options),
         "socket_group": options["django_socket_group"],
         "media_group": options["django_media_group"],
@@ -172,7 +175,7 @@ def _settings(
         "lock_timeout": app["database"]["lock_timeout"],
         "keep_releases": options["django_keep_releases"],
         "start_timeout": on_host["start_timeout"],
-        "hooks": {point: commands for point, commands in app["hooks"].items() if point != "build"},
+        "hooks": {point: commands for point, commands in app["hooks"].items() if point not in BUILD_HOOKS},
         "processes": [service for process in on_host["processes"] for service in process["services"]],
         "timers": [f"{timer}.timer" for timer in timers],
         "unit_files": [
@@ -208,8 +211,18 @@ def _gunicorn(app: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _build(app: Mapping[str, Any], python: str) -> dict[str, Any]:
-    """What a release is built by. It is part of the release's identity: another key or value is another release."""
+    """What a release is built by. It is part of the release's identity: another key or value is another release.
+
+    So what came later is here only where it is given: else every app would get another release by an upgrade.
+    """
+    environment = json.dumps(app["build_environment"], sort_keys=True)
+    given = {
+        "constraints": app["source"]["constraints"],
+        "before_collectstatic": app["hooks"]["before_collectstatic"],
+        "environment_digest": hashlib.sha256(environment.encode()).hexdigest() if app["build_environment"] else "",
+    }
     return {
+        **{key: value for key, value in given.items() if value},
         "python": app.get("python", python),
         "packaged": "package" in app["source"],
         "project_dir": app["project_dir"],

@@ -17,12 +17,13 @@ from pathlib import Path
 from . import __version__, atomic, health, launch, output, swap, units
 from . import release as releases
 from .app import App, load, names
-from .build import Source, build, rehearsal
+from .build import Source, build
 from .errors import BuildError, ConfigError, CtlError, Interrupted, UnhealthyError, refused
 from .interrupt import finished_first, interruptible
 from .lock import audit, held, holder, say
 from .migrate import migrate, plan
 from .prune import prune
+from .rehearsal import rehearsal
 from .systemd import Systemd
 
 DESCRIPTION = """\
