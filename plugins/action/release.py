@@ -65,6 +65,7 @@ class ActionModule(ActionBase):
             "source",
             "revision",
             "version",
+            "scm_version",
             "release",
             "allow_destructive",
             "allow_schema_ahead",
@@ -79,7 +80,7 @@ class ActionModule(ActionBase):
         arguments.setdefault("actor", f"{getpass.getuser()} by ansible")
         source = self._task.args.get("source") or {}
         if arguments.get("state") != "built":
-            return self._ask(arguments, task_vars)
+            return self._ask({**arguments, **({"source": source} if source else {})}, task_vars)
         kinds = [key for key in ("tree", "archive", "path", "package") if source.get(key)]
         if len(kinds) != 1:
             raise AnsibleActionFail(

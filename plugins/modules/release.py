@@ -18,20 +18,30 @@ options:
     required: true
   state:
     description:
+      - V(fetched) brings O(version) of O(source.git) to the host, where it serves nobody. The same in check mode.
       - V(built) makes the release of O(source) and touches nothing live.
       - V(migrated) runs the migrations of O(release).
       - V(active) puts O(release) live without dropping a request.
       - V(rolled_back) puts O(release), or the good one that was live before, live again.
       - V(reverted) puts O(release) live again if another one is, for a host of a rollout that stopped.
     type: str
-    choices: [built, migrated, active, rolled_back, reverted]
+    choices: [fetched, built, migrated, active, rolled_back, reverted]
     required: true
   source:
     description: Where the code comes from. One of its keys.
     type: dict
     suboptions:
+      git:
+        description: With V(fetched), the address of a repository that the host can read.
+        type: str
+      key_file:
+        description: The path on the host of the private key for O(source.git).
+        type: path
+      known_hosts_file:
+        description: The path on the host of the only host keys that are trusted for O(source.git).
+        type: path
       tree:
-        description: A directory on the host, such as a checkout. Wants O(revision).
+        description: A directory on the host, such as the RV(tree) of a fetch. Wants O(revision).
         type: str
       archive:
         description: A packed directory on the host, as C(.tar.gz). Wants O(revision). O(source.path) is sent as one.
@@ -50,7 +60,12 @@ options:
     description: What names the source for good, such as a commit. Derived from the content of O(source) if not given.
     type: str
   version:
-    description: What names the source for people; the readable part of the release's id.
+    description:
+      - What names the source for people; the readable part of the release's id.
+      - With V(fetched) a branch, a tag or a commit.
+    type: str
+  scm_version:
+    description: With V(built), the version of a project that takes it from Git; the RV(scm_version) of a fetch.
     type: str
   release:
     description: The id of a release, for V(migrated), V(active), V(rolled_back) and V(reverted).
@@ -90,6 +105,22 @@ EXAMPLES = r"""
     source: {path: /home/me/shop}
   register: build
 
+- name: Fetch
+  djangofleet.stack.release:
+    app: shop
+    state: fetched
+    source: {git: "https://git.example.com/shop.git"}
+    version: v1.4.2
+  register: fetch
+
+- name: Build what was fetched, whoever fetches what meanwhile
+  djangofleet.stack.release:
+    app: shop
+    state: built
+    source: {tree: "{{ fetch.tree }}"}
+    revision: "{{ fetch.revision }}"
+  register: build
+
 - name: Activate
   djangofleet.stack.release: {app: shop, state: active, release: "{{ build.release }}"}
 """
@@ -103,6 +134,18 @@ pending:
   description: With V(built), whether activating the release would change anything.
   returned: success
   type: bool
+revision:
+  description: With V(fetched), the commit.
+  returned: success
+  type: str
+tree:
+  description: With V(fetched), the directory on the host with the files of that commit. It stays for an hour.
+  returned: success
+  type: str
+scm_version:
+  description: With V(fetched), the version of the commit after its tags, as setuptools-scm and pbr take it.
+  returned: success
+  type: str
 """
 
 import json
@@ -112,6 +155,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 PROGRAM = "/usr/local/bin/djangoctl"
 VERBS = {
+    "fetched": "fetch",
     "built": "build",
     "migrated": "migrate",
     "active": "activate",
@@ -126,9 +170,14 @@ def words(params: dict, check: bool) -> list[str]:
     result = [params["app"], verb, "--json"]
     source = params["source"] or {}
     sources = [f"--{key}={source[key]}" for key in ("tree", "archive", "package") if source.get(key)]
+    if params["state"] == "fetched":
+        result += [f"--repository={source['git']}", f"--version={params['version'] or 'HEAD'}"]
+        files = {"key": source.get("key_file"), "known-hosts": source.get("known_hosts_file")}
+        return result + [f"--{name}={path}" for name, path in files.items() if path]
     if params["state"] == "built":
         # One word each: a value that begins with a hyphen would be taken for an option.
         result += [f"--revision={params['revision']}", f"--version={params['version'] or ''}", *sources]
+        result += [f"--scm-version={params['scm_version']}"] if params["scm_version"] else []
         return [*result, "--rehearse"] if check and sources else result
     if params["release"]:
         result.append(params["release"])
@@ -152,7 +201,9 @@ def unknown(params: dict) -> bool:
         return True
     with open(f"/etc/djangofleet/{app}/app.json") as handle:
         root = json.load(handle)["root"]
-    return params["state"] != "built" and not os.path.exists(f"{root}/releases/{params['release'] or ''}/release.json")
+    return params["state"] not in ("fetched", "built") and not os.path.exists(
+        f"{root}/releases/{params['release'] or ''}/release.json"
+    )
 
 
 def main() -> None:
@@ -163,6 +214,9 @@ def main() -> None:
             "source": {
                 "type": "dict",
                 "options": {
+                    "git": {"type": "str"},
+                    "key_file": {"type": "path"},
+                    "known_hosts_file": {"type": "path"},
                     "tree": {"type": "str"},
                     "archive": {"type": "str"},
                     "path": {"type": "str"},
@@ -172,6 +226,7 @@ def main() -> None:
             },
             "revision": {"type": "str"},
             "version": {"type": "str"},
+            "scm_version": {"type": "str"},
             "release": {"type": "str"},
             "allow_destructive": {"type": "bool", "default": False},
             "allow_schema_ahead": {"type": "bool", "default": False},
@@ -193,6 +248,9 @@ def main() -> None:
             pending=True,
             release=params["release"] or "",
             before=None,
+            revision=params["revision"] or "unknown",
+            tree="unknown",
+            scm_version="",
             plan=[],
             advice=[],
             deploy_check="",

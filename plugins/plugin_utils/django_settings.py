@@ -36,7 +36,7 @@ def django_settings(
         "config": f"{CONFIG}/{name}",
         "listen": listen_of(app),
         "checkout": f"{home}/repo",
-        "source": _source(app["source"], f"{home}/repo"),
+        "source": _source(app["source"]),
         "files": app["files"],
         "processes": _processes(app, unit, options["django_primary"]),
         "timers": _timers(app, unit, options["django_primary"]),
@@ -59,10 +59,8 @@ def django_settings(
     return on_host
 
 
-def _source(source: Mapping[str, Any], checkout: str) -> dict[str, Any]:
-    """The source as djangofleet.stack.release takes it."""
-    if "git" in source:
-        return {"tree": checkout}
+def _source(source: Mapping[str, Any]) -> dict[str, Any]:
+    """The source as djangofleet.stack.release takes it, apart from Git's, which is what a fetch gives."""
     return {key: value for key, value in source.items() if key in ("path", "exclude", "package")}
 
 

@@ -800,7 +800,7 @@ def module():
     return loaded
 
 
-PARAMS = dict.fromkeys(["revision", "version", "source", "release"])
+PARAMS = dict.fromkeys(["revision", "version", "scm_version", "source", "release"])
 PARAMS |= {"allow_destructive": False, "allow_schema_ahead": False}
 
 
@@ -815,6 +815,23 @@ def test_djangoctl_parses_the_command_line_of_the_module(module, version, source
     assert options.dry_run is False, "a dry run rehearses nothing"
     assert (options.revision, options.version) == ("-abc", version or "")
     assert str(getattr(options, source[0])) == source[1]
+
+
+def test_the_module_fetches(module):
+    source = {"git": "git@git.example.com:acme/shop.git", "key_file": "/run/x.key", "known_hosts_file": None}
+    params = PARAMS | {"app": "shop", "state": "fetched", "source": source, "version": "v1"}
+    for check in (True, False):
+        options = cli.parser().parse_args(module.words(params, check))
+        assert (options.command, options.repository, options.version) == ("fetch", source["git"], "v1")
+        assert (options.key, options.known_hosts) == (Path("/run/x.key"), None)
+    assert cli.parser().parse_args(module.words(params | {"version": None}, False)).version == "HEAD"
+
+
+@pytest.mark.parametrize("version", [None, "1.4.post5+gabc"])
+def test_the_version_from_git_reaches_the_release(module, ctl, built, version):
+    params = PARAMS | {"app": "shop", "state": "built", "revision": "abc", "source": {"tree": "/x"}}
+    ctl(*module.words(params | {"scm_version": version}, False))
+    assert built[0][2]["scm_version"] == (version or "")
 
 
 def test_a_build_without_a_source_is_no_rehearsal(module):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from . import release as releases
+from . import scm
 from .app import App
 from .detect import detect
 from .errors import BuildError
@@ -316,6 +317,7 @@ class _Build:
                 "UV_PROJECT_ENVIRONMENT": str(venv),
                 "VIRTUAL_ENV": str(venv),
                 "HOME": str(self.app.root),
+                **scm.environment(self.project, self.release.record.get("scm_version", "")),
             },
             output=self.log(),
             purpose="build",

@@ -18,6 +18,7 @@ from . import release as releases
 from .app import App, load, names
 from .build import Source, build
 from .errors import BuildError, ConfigError, CtlError, UnhealthyError
+from .fetch import fetch
 from .lock import audit, held, holder
 from .migrate import migrate, plan
 from .prune import prune
@@ -88,6 +89,12 @@ def do_releases(app: App, options: argparse.Namespace) -> dict:
     }
 
 
+def do_fetch(app: App, options: argparse.Namespace) -> dict:
+    """Fetch a version of a repository, and say where its files are and what names them for good."""
+    found = fetch(app, options.repository, options.version, key=options.key, known_hosts=options.known_hosts)
+    return {"changed": False, "revision": found.commit, "tree": str(found.tree), "scm_version": found.scm_version}
+
+
 def do_build(app: App, options: argparse.Namespace) -> dict:
     """Build the release of a source, unless it is built already."""
     system = Systemd()
@@ -103,10 +110,11 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
     source = Source(tree=options.tree, archive=options.archive, package=options.package)
     if result["changed"] and not options.dry_run and source != Source():
         if options.rehearse:
-            return {**result, **_rehearse(app, source, system)}
+            return {**result, **_rehearse(app, source, system, scm_version=options.scm_version)}
         with recorded(app, "build", identity):
             try:
-                release = build(app, identity, source, system, version=options.version, revision=options.revision)
+                facts = {"version": options.version, "revision": options.revision, "scm_version": options.scm_version}
+                release = build(app, identity, source, system, **facts)
             except BuildError:
                 prune(app)  # of the failed releases only this one stays
                 raise
@@ -116,13 +124,13 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
     return {**result, **_advice(release)}
 
 
-def _rehearse(app: App, source: Source, system: Systemd) -> dict:
+def _rehearse(app: App, source: Source, system: Systemd, **facts: object) -> dict:
     """Build a release to see whether it builds and what its migrations would do, and remove it again."""
     path = app.releases / REHEARSAL
     with held(app, "rehearse"):
         shutil.rmtree(path, ignore_errors=True)  # an interrupted rehearsal may have left it
         try:
-            trial = build(app, REHEARSAL, source, system)
+            trial = build(app, REHEARSAL, source, system, **facts)
             return {"plan": plan(app, trial, system), **_advice(trial)}
         except BuildError as error:
             log = path / "build.log"
@@ -275,9 +283,15 @@ def parser() -> argparse.ArgumentParser:
 
     add("status", do_status, "which release is live, and whether its units are up")
     add("releases", do_releases, "the releases on this host")
+    command = add("fetch", do_fetch, "fetch a version of a Git repository for a build")
+    command.add_argument("--repository", required=True, help="the address of the repository")
+    command.add_argument("--version", default="HEAD", help="a branch, a tag or a commit")
+    command.add_argument("--key", type=Path, help="the private key to log in with")
+    command.add_argument("--known-hosts", type=Path, help="the only host keys to trust")
     command = add("build", do_build, "build a release; harmless to what is live")
     command.add_argument("--revision", required=True, help="the immutable name of the source: a commit, a digest")
     command.add_argument("--version", default="", help="the readable name of the release")
+    command.add_argument("--scm-version", default="", help="the version of a project that takes it from Git")
     source = command.add_mutually_exclusive_group()
     source.add_argument("--tree", type=Path, help="a directory on this host")
     source.add_argument("--archive", type=Path, help="a tar archive on this host")
