@@ -134,6 +134,18 @@ def test_the_first_release_opens_the_socket(app, make_release, system):
     assert live_json(app)["history"] == ["one"]
 
 
+def test_a_first_release_that_needs_data_says_how_to_load_it(app, make_release, system):
+    system.failing["start", NEXT] = 1
+    with pytest.raises(GateError) as caught:
+        swap.activate(app, make_release(app, "one"), system)
+    assert "djangoctl shop manage --release one loaddata" in caught.value.hint
+    make_release(app, "zero", live=True)
+    system.failing["start", NEXT] = 1
+    with pytest.raises(GateError) as caught:
+        swap.activate(app, make_release(app, "two"), system)
+    assert "loaddata" not in caught.value.hint
+
+
 def test_activating_a_live_release_again_does_nothing(app, system, old):
     before = (app.root / "live.json").read_text()
     assert swap.activate(app, old, system) is False

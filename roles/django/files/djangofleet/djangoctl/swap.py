@@ -186,9 +186,17 @@ def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
         raise GateError(
             f"{app.name}: release {release.id} did not pass its gate and was not put live",
             state=f"no visitor has seen it: release {live} is still live" if live else "nothing was live before",
-            hint=f"fix it and deploy again; the release is kept in {release.path}",
+            hint=_gate_hint(app, release, live),
             log=log,
         )
+
+
+def _gate_hint(app: App, release: Release, live: str | None) -> str:
+    hint = f"fix it and deploy again; the release is kept in {release.path}"
+    if live:
+        return hint
+    load = f"djangoctl {app.name} manage --release {release.id} loaddata ..."
+    return f"{hint}; if its page needs data, load it (hooks.after_first_migrate does that next time): {load}"
 
 
 def _restart_service(
