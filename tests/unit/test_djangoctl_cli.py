@@ -363,6 +363,7 @@ def test_activating_and_going_back(ctl, app, make_release, monkeypatch):
     assert ctl("shop", "activate", "v1-1", "--json")[1]["changed"] is False
     assert ctl("shop", "activate", "v2-1", "--json")[1] == {"release": "v2-1", "before": "v1-1", "changed": True}
     assert ctl("shop", "rollback", "--json")[1] == {"release": "v1-1", "before": "v2-1", "changed": True}
+    assert ctl("shop", "rollback", "--json")[1]["code"] == 2, "back to what was rolled back from"
     assert ctl("shop", "rollback", "v2-1", "--json")[1]["release"] == "v2-1"
     assert [(line["action"], line["release"], line["before"], line["actor"]) for line in audited()] == [
         ("activate", "v1-1", None, "ada"),
@@ -370,6 +371,13 @@ def test_activating_and_going_back(ctl, app, make_release, monkeypatch):
         ("rollback", "v1-1", "v2-1", "ada"),
         ("rollback", "v2-1", "v1-1", "ada"),
     ]
+
+
+@pytest.mark.parametrize("action", ["activate", "rollback"])
+def test_a_dry_run_tells_of_a_release_that_cannot_go_live(ctl, app, make_release, action):
+    make_release(app, "v1-1", state="failed")
+    code, answer, _err = ctl("shop", action, "v1-1", "--dry-run", "--json")
+    assert (code, answer["message"]) == (2, "shop: release v1-1 is failed, only a good one can go live")
 
 
 @pytest.mark.parametrize("action", ["activate", "rollback"])
@@ -397,6 +405,7 @@ def test_a_live_release_can_be_left_alone(ctl, app, make_release, system, action
     assert ctl("shop", action, "v2-1", "--json")[1]["changed"] is True
     assert ctl("shop", action, "v1-1", "--unless-live", "--json")[1]["changed"] is True
     assert releases.live_id(app) == "v1-1"
+    assert releases.read_json(app.root / "live.json")["rolled_back"] == ["v2-1"], "it failed on another host"
 
 
 # Builds

@@ -317,6 +317,25 @@ def test_going_back_and_forth(app, make_release, system, old):
     assert swap.previous(app).id == "new"
 
 
+def test_a_rollback_never_goes_back_to_what_was_rolled_back_from(app, make_release, system, old):
+    newer = [make_release(app, name) for name in ("newer", "newest")]
+    for release in newer:
+        swap.activate(app, release, system)
+    swap.activate(app, swap.previous(app), system, rolls_back=True)
+    assert releases.live_id(app) == "newer"
+    assert swap.previous(app).id == "old", "a second one goes further back"
+    swap.activate(app, swap.previous(app), system, rolls_back=True)
+    assert live_json(app)["rolled_back"] == ["newer", "newest"]
+    with pytest.raises(ConfigError, match="newer, newest was rolled back from, and goes live only by its name"):
+        swap.previous(app)
+    swap.activate(app, newer[1], system, rolls_back=True)
+    assert live_json(app)["rolled_back"] == ["newer"], (
+        "who activates it by name takes it for good, and no other for bad"
+    )
+    swap.activate(app, old, system)
+    assert swap.previous(app).id == "newest"
+
+
 def test_the_previous_release_is_neither_removed_nor_failed(app, make_release, system, old):
     for identity in ("gone", "spoilt", "new"):
         swap.activate(app, make_release(app, identity), system)

@@ -334,20 +334,22 @@ def test_the_rollout_stops_with_the_reason(templar, activation, said):
 RELEASE, ASSERT = "djangofleet.stack.release", "ansible.builtin.assert"
 
 
-@pytest.mark.parametrize("name", ["build.yml", "rollback.yml"])
+@pytest.mark.parametrize("name", ["build.yml", "choose.yml"])
 def test_what_a_host_serves_is_noted_before_it_serves_another(templar, name):
     """A host that fails half way, or is gone by then, could not say any more."""
     tasks = of_file(name)
     (note,) = [task for task in tasks if "__django_builds" in task.get("ansible.builtin.set_fact", {})]
     asked = [task for task in tasks[: tasks.index(note)] if RELEASE in task]
-    assert [task[RELEASE]["state"] for task in asked] == [{"build.yml": "built", "rollback.yml": "rolled_back"}[name]]
-    if name == "rollback.yml":
-        assert asked[0]["check_mode"] is True, "it would be rolled back already"
-        assert asked[0]["changed_when"] is False, "a look changes nothing"
+    assert [task[RELEASE]["state"] for task in asked] == [
+        {"build.yml": "built", "choose.yml": "rolled_back"}[name]
+    ] * len(asked)
+    if name == "choose.yml":
+        assert all(task["check_mode"] is True for task in asked), "it would be rolled back already"
+        assert all(task["changed_when"] is False for task in asked), "a look changes nothing"
     text = note["ansible.builtin.set_fact"]["__django_builds"]
     pending = {key: trust_as_template(value["pending"]) for key, value in note.get("vars", {}).items()}
     answer = {"before": "v1-1f", "release": "v2-2e"}
-    given = {"__django_builds": {"blog": {"before": "v7-aa"}}, asked[0]["register"]: answer}
+    given = {"__django_builds": {"blog": {"before": "v7-aa"}}, asked[-1]["register"]: answer}
     given |= {name: {"pending": value} for name, value in pending.items()}
     assert templar("django", django_app=shop(), **given).template(trust_as_template(text)) == {
         "blog": {"before": "v7-aa"},
@@ -355,10 +357,33 @@ def test_what_a_host_serves_is_noted_before_it_serves_another(templar, name):
     }
 
 
-def test_what_would_be_rolled_back_is_what_is_rolled_back():
-    look, change = [task for task in of_file("rollback.yml") if RELEASE in task]
-    assert look[RELEASE] == change[RELEASE]
+def test_all_hosts_go_back_to_the_release_that_the_first_one_chooses(templar):
+    first, every = [task for task in of_file("choose.yml") if RELEASE in task]
+    (change,) = [task for task in of_file("rollback.yml") if RELEASE in task]
     assert "check_mode" not in change
+    given = {
+        "django_app": shop(),
+        "django_app_primary": "web1",
+        "ansible_play_hosts": ["web2", "web1"],
+        "hostvars": {"web1": {"__django_previous": {"release": "v1-1f"}}, "web2": {"__django_previous": {}}},
+        "omit": "(omitted)",
+    }
+
+    def release(task, host, **more):
+        return templar("django", **given, inventory_hostname=host, **more).template(
+            trust_as_template(task[RELEASE]["release"])
+        )
+
+    def asked(host):
+        engine = templar("django", **given, inventory_hostname=host)
+        return engine.evaluate_expression(trust_as_template(first["when"]))
+
+    assert (asked("web1"), asked("web2")) == (True, False)
+    assert release(first, "web1", django_release="") == "(omitted)"
+    assert release(first, "web1", django_release="v0-0e") == "v0-0e"
+    for host in ("web1", "web2"):
+        assert release(every, host) == "v1-1f"
+        assert release(change, host, __django_choices={"shop": "v1-1f"}) == "v1-1f"
 
 
 @pytest.mark.parametrize(("name", "state"), [("activate.yml", "active"), ("rollback.yml", "rolled_back")])

@@ -172,10 +172,14 @@ def _activate(app: App, release: releases.Release, action: str, options: argpars
     system, before = Systemd(), releases.live_id(app)
     done = options.unless_live and release.id == before
     result = {"release": release.id, "before": before, "changed": not done and swap.pending(app, release.id, system)}
+    if result["changed"]:
+        swap.require_good(app, release)  # a dry run says so too
     if result["changed"] and not options.dry_run:
         with recorded(app, action, release.id) as facts:
             facts["before"] = before
-            swap.activate(app, release, system, allow_schema_ahead=options.allow_schema_ahead)
+            # --unless-live is for a host that goes back with the others: what it leaves has failed on one of them.
+            back = action == "rollback" or options.unless_live
+            swap.activate(app, release, system, allow_schema_ahead=options.allow_schema_ahead, rolls_back=back)
     return result
 
 

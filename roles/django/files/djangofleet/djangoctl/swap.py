@@ -53,15 +53,18 @@ def pending(app: App, identity: str, system: Systemd) -> bool:
     return seen["release"] != identity or seen["restart_pending"] or not up
 
 
-def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead: bool = False) -> bool:
+def activate(
+    app: App, release: Release, system: Systemd, *, allow_schema_ahead: bool = False, rolls_back: bool = False
+) -> bool:
     """Make a release the live one; returns False if it is live already and nothing is pending.
 
+    :param rolls_back: the release that was live is a bad one: no rollback chooses it until it is activated again.
     :raises ConfigError: the release is not good, or the database is ahead of it.
     :raises GateError: the release did not pass its health check; no visitor has seen it.
     :raises ActivationError: the service did not start on it; the previous release was put back if possible.
     :raises HookError: a hook failed; the state says what is live.
     """
-    _require_good(app, release)
+    require_good(app, release)
     if not pending(app, release.id, system):
         return False
     before = releases.live_id(app)
@@ -76,13 +79,14 @@ def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead:
     point(app.current, release.path)
     _restart_service(app, release, before, previous_pin, system)
     _stop_stand_in(app, system)
-    _record_live(app, release)
+    _record_live(app, release, bad=before if rolls_back else None)
     run_hooks(app, release, system, "after_activate")
     prune(app)
     return True
 
 
-def _require_good(app: App, release: Release) -> None:
+def require_good(app: App, release: Release) -> None:
+    """Refuse a release that was not built to its end."""
     if release.state != GOOD:
         raise ConfigError(
             f"{app.name}: release {release.id} is {release.state}, only a good one can go live",
@@ -111,9 +115,17 @@ def _require_schema(app: App, release: Release, before: str | None) -> None:
         )
 
 
-def _record_live(app: App, release: Release) -> None:
-    """Write live.json: the live release, what its service was started with, and the history of activations."""
-    history = [entry for entry in read_json(app.root / "live.json").get("history", []) if entry != release.id]
+def _record_live(app: App, release: Release, bad: str | None = None) -> None:
+    """Write live.json: the live release, what its service was started with, and the history of activations.
+
+    :param bad: the release that was rolled back from.
+    """
+    record = read_json(app.root / "live.json")
+    history = [entry for entry in record.get("history", []) if entry != release.id]
+    rolled_back = set(record.get("rolled_back", []))
+    if release.id not in rolled_back:  # else somebody takes a rollback back, and leaves nothing bad
+        rolled_back.add(bad)
+    rolled_back &= set(history)
     write_json(
         app.root / "live.json",
         {
@@ -121,24 +133,27 @@ def _record_live(app: App, release: Release) -> None:
             "activated_at": now(),
             "fingerprint": app.fingerprint(),
             "history": [*history, release.id],
+            "rolled_back": sorted(rolled_back),
             "units": [*app["processes"], *app["timers"]],
         },
     )
 
 
 def previous(app: App) -> Release:
-    """The good release that was live before the current one.
+    """The good release that was live before the current one, and that nobody has rolled back from.
 
     :raises ConfigError: there is none.
     """
-    live = releases.live_id(app)
-    for identity in reversed(read_json(app.root / "live.json").get("history", [])):
-        if identity != live and (app.releases / identity).is_dir():
+    live, record = releases.live_id(app), read_json(app.root / "live.json")
+    rolled_back = record.get("rolled_back", [])
+    for identity in reversed(record.get("history", [])):
+        if identity not in (live, *rolled_back) and (app.releases / identity).is_dir():
             release = releases.read(app, identity)
             if release.state == GOOD:
                 return release
+    left = f"; {', '.join(rolled_back)} was rolled back from, and goes live only by its name" if rolled_back else ""
     raise ConfigError(
-        f"{app.name}: there is no release to go back to", hint=f"djangoctl {app.name} releases lists them"
+        f"{app.name}: there is no release to go back to{left}", hint=f"djangoctl {app.name} releases lists them"
     )
 
 
