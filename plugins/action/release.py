@@ -66,6 +66,7 @@ class ActionModule(ActionBase):
             "revision",
             "version",
             "scm_version",
+            "config",
             "release",
             "allow_destructive",
             "allow_schema_ahead",

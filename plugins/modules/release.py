@@ -67,6 +67,11 @@ options:
   scm_version:
     description: With V(built), the version of a project that takes it from Git; the RV(scm_version) of a fetch.
     type: str
+  config:
+    description:
+      - With V(built) in check mode, a directory named as the app with the configuration that a run would write. The
+        rehearsal uses it in place of what is there.
+    type: path
   release:
     description: The id of a release, for V(migrated), V(active), V(rolled_back) and V(reverted).
     type: str
@@ -154,6 +159,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 PROGRAM = "/usr/local/bin/djangoctl"
+USAGE = 2  # the exit code of djangoctl for options that it does not know
 VERBS = {
     "fetched": "fetch",
     "built": "build",
@@ -178,7 +184,8 @@ def words(params: dict, check: bool) -> list[str]:
         # One word each: a value that begins with a hyphen would be taken for an option.
         result += [f"--revision={params['revision']}", f"--version={params['version'] or ''}", *sources]
         result += [f"--scm-version={params['scm_version']}"] if params["scm_version"] else []
-        return [*result, "--rehearse"] if check and sources else result
+        result += [f"--config={params['config']}"] if check and params["config"] else []
+        return [*result, "--rehearse" if sources else "--dry-run"] if check else result
     if params["release"]:
         result.append(params["release"])
     if verb == "migrate" and params["allow_destructive"]:
@@ -227,6 +234,7 @@ def main() -> None:
             "revision": {"type": "str"},
             "version": {"type": "str"},
             "scm_version": {"type": "str"},
+            "config": {"type": "path"},
             "release": {"type": "str"},
             "allow_destructive": {"type": "bool", "default": False},
             "allow_schema_ahead": {"type": "bool", "default": False},
@@ -242,19 +250,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
+    nothing = {"before": None, "revision": params["revision"] or "unknown", "tree": "unknown", "scm_version": ""}
+    nothing |= {"changed": True, "pending": True, "release": params["release"] or "", "plan": [], "advice": []}
+    nothing |= {"deploy_check": ""}
     if module.check_mode and params["state"] != "rolled_back" and unknown(params):
-        module.exit_json(
-            changed=True,
-            pending=True,
-            release=params["release"] or "",
-            before=None,
-            revision=params["revision"] or "unknown",
-            tree="unknown",
-            scm_version="",
-            plan=[],
-            advice=[],
-            deploy_check="",
-        )
+        module.exit_json(**nothing)
     if not os.path.exists(PROGRAM):
         module.fail_json(msg="there is no djangoctl on this host: run the role django first")
     os.environ.update({"DJANGOCTL_ACTOR": params["actor"] or "", "DJANGOCTL_ROLLOUT": params["rollout"]})
@@ -262,6 +262,11 @@ def main() -> None:
     try:
         result = json.loads(out)
     except ValueError:
+        if module.check_mode and code == USAGE and params["state"] in ("fetched", "built"):
+            module.warn(
+                "the djangoctl on this host is of an earlier version, which a run replaces: nothing was rehearsed"
+            )
+            module.exit_json(**nothing)
         module.fail_json(msg=f"djangoctl ended with {code}: {(out + err).strip()}")
     if code != 0:
         text = [result["message"], result["log"], result["state"], result["hint"]]

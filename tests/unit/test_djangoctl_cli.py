@@ -561,6 +561,48 @@ def test_a_rehearsal_whose_build_fails_shows_its_log_and_leaves_no_release(ctl, 
     assert [path.name for path in app.releases.iterdir()] == [".packages"]
 
 
+@pytest.fixture
+def scratch(app, tmp_path):
+    """A configuration that a run would write: the same, with another environment."""
+    directory = tmp_path / "run/check/shop"
+    shutil.copytree(app.config, directory)
+    (directory / "env").write_text('STRIPE_KEY="x"\n')
+    return directory
+
+
+def test_a_rehearsal_takes_the_configuration_that_a_run_would_write(ctl, app, scratch, system, monkeypatch):
+    """New code and the variable that it needs come in one run."""
+    seen = []
+
+    def build(app, identity, source, system, **facts):
+        seen.append((app.config, (app.config / "env").read_text()))
+        builds.ensure_secret(app)
+        raise errors.BuildError("seen enough")
+
+    monkeypatch.setattr(cli, "build", build)
+    before = {path: path.read_bytes() for path in app.config.rglob("*") if path.is_file()}
+    ctl(*REHEARSE, "--config", str(scratch))
+    assert seen == [(scratch, 'STRIPE_KEY="x"\n')]
+    assert {path: path.read_bytes() for path in app.config.rglob("*") if path.is_file()} == before
+
+
+def test_a_change_of_settings_alone_is_told(ctl, app, scratch, built):
+    identity = ctl("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--json")[1]["release"]
+    ctl("shop", "activate", identity)
+    again = ctl("shop", "build", "--revision", "abc", "--dry-run", "--json")[1]
+    changed = ctl("shop", "build", "--revision", "abc", "--dry-run", "--config", str(scratch), "--json")[1]
+    assert [(found["release"], found["changed"], found["pending"]) for found in (again, changed)] == [
+        (identity, False, False),
+        (identity, False, True),
+    ]
+
+
+def test_a_configuration_to_rehearse_builds_no_release(ctl, app, scratch, built):
+    assert ctl("shop", "build", "--revision", "abc", "--tree", "/x", "--config", str(scratch), "--json")[0] == 2
+    assert ctl(*REHEARSE, "--config", str(scratch.parent))[0] == 2, "it is not named as the app"
+    assert built == []
+
+
 def test_a_rehearsal_without_free_space(ctl, app, monkeypatch):
     fail_build(None, monkeypatch)
     code, answer, _err = ctl(*REHEARSE)
@@ -809,7 +851,7 @@ def module():
     return loaded
 
 
-PARAMS = dict.fromkeys(["revision", "version", "scm_version", "source", "release"])
+PARAMS = dict.fromkeys(["revision", "version", "scm_version", "config", "source", "release"])
 PARAMS |= {"allow_destructive": False, "allow_schema_ahead": False}
 
 
@@ -817,11 +859,12 @@ PARAMS |= {"allow_destructive": False, "allow_schema_ahead": False}
 @pytest.mark.parametrize("source", [("tree", "/srv/my repo"), ("archive", "/tmp/x.tar.gz"), ("package", "-e x==1")])
 @pytest.mark.parametrize("check", [True, False])
 def test_djangoctl_parses_the_command_line_of_the_module(module, version, source, check):
-    params = PARAMS | {"app": "shop", "state": "built", "revision": "-abc", "version": version}
+    params = PARAMS | {"app": "shop", "state": "built", "revision": "-abc", "version": version, "config": "/run/x/shop"}
     params["source"] = dict.fromkeys(["tree", "archive", "path", "package"]) | dict([source])
     options = cli.parser().parse_args(module.words(params, check))
     assert (options.app, options.command, options.json, options.rehearse) == ("shop", "build", True, check)
     assert options.dry_run is False, "a dry run rehearses nothing"
+    assert options.config == (Path("/run/x/shop") if check else None)
     assert (options.revision, options.version) == ("-abc", version or "")
     assert str(getattr(options, source[0])) == source[1]
 

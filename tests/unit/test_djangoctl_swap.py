@@ -329,9 +329,7 @@ def test_a_rollback_never_goes_back_to_what_was_rolled_back_from(app, make_relea
     with pytest.raises(ConfigError, match="newer, newest was rolled back from, and goes live only by its name"):
         swap.previous(app)
     swap.activate(app, newer[1], system, rolls_back=True)
-    assert live_json(app)["rolled_back"] == ["newer"], (
-        "who activates it by name takes it for good, and no other for bad"
-    )
+    assert live_json(app)["rolled_back"] == ["newer"], "it is taken for good now, and no other for bad"
     swap.activate(app, old, system)
     assert swap.previous(app).id == "newest"
 

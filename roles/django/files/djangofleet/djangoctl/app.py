@@ -85,8 +85,15 @@ class App:
 
     @property
     def secret(self) -> Path:
-        """The generated SECRET_KEY, in the format of an environment file."""
-        return self.config / "secret"
+        """The generated SECRET_KEY, in the format of an environment file. A rehearsal makes its own if there is none."""
+        kept = CONFIG_ROOT / self.name / "secret"
+        return kept if kept.exists() else self.config / "secret"
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Where the processes of a rehearsal find the configuration; nothing if it is the usual place."""
+        root = self.config.parent
+        return {} if root == CONFIG_ROOT else {"DJANGOFLEET_CONFIG": str(root)}
 
     @property
     def unit(self) -> str:
@@ -105,13 +112,16 @@ class App:
         return digest.hexdigest()
 
 
-def load(name: str, *, pinned: bool = False) -> App:
+def load(name: str, *, pinned: bool = False, config: Path | None = None) -> App:
     """Read the app of that name.
 
     :param pinned: read the pinned configuration, which the live release runs with, not the role's latest.
+    :param config: a directory of the app's name with a configuration to rehearse, in place of /etc/djangofleet/<app>.
     :raises ConfigError: there is no such app, or its configuration cannot be read.
     """
-    config = CONFIG_ROOT / name
+    if config and config.name != name:
+        raise ConfigError(f"{config}: is not named as the app", hint=f"give a directory named {name}")
+    config = config or CONFIG_ROOT / name
     path = config / "live" / "app.json" if pinned else config / "app.json"
     try:
         settings = json.loads(path.read_text())

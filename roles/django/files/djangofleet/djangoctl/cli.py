@@ -107,6 +107,8 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
         "pending": release.state != releases.GOOD or swap.pending(app, identity, system),
         "plan": [],
     }
+    if options.config and not (options.rehearse or options.dry_run):
+        raise ConfigError("--config goes with --rehearse or --dry-run: a release is built with what the role wrote")
     source = Source(tree=options.tree, archive=options.archive, package=options.package)
     if result["changed"] and not options.dry_run and source != Source():
         if options.rehearse:
@@ -302,6 +304,7 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("--package", help="a requirement, or a wheel on this host")
     command.add_argument("--dry-run", action="store_true", help="say what would be done")
     command.add_argument("--rehearse", action="store_true", help="build, plan the migrations, remove the release")
+    command.add_argument("--config", type=Path, help="rehearse with the configuration in this directory")
     command = add("plan", do_plan, "what the migrations of a release would do")
     command.add_argument("release")
     command = add("migrate", do_migrate, "run the migrations of a release")
@@ -350,7 +353,7 @@ def main(words: list[str]) -> int:
             result = do_list(argparse.Namespace())
         else:
             options = parser().parse_args(words)
-            result = options.action(load(options.app), options)
+            result = options.action(load(options.app, config=getattr(options, "config", None)), options)
     except CtlError as error:
         return _report(error, as_json)
     except PermissionError as error:

@@ -94,4 +94,5 @@ class Systemd:
         config = app.pinned if release == "current" else app.config
         files = [f"EnvironmentFile=-{app.secret}", f"EnvironmentFile={config}/env"]
         properties = [*files, *(app["sandbox"] if sandbox is None else sandbox)]
+        options["environment"] = {**(options.get("environment") or {}), **app.place}
         return self.run(app, [ENTRY, app.name, "exec", release, *words], properties=properties, **options)
