@@ -85,7 +85,7 @@ class App:
 
     @property
     def secret(self) -> Path:
-        """The generated SECRET_KEY, in the format of an environment file. A rehearsal makes its own if there is none."""
+        """The generated SECRET_KEY, as an environment file. A rehearsal makes its own if there is none."""
         kept = CONFIG_ROOT / self.name / "secret"
         return kept if kept.exists() else self.config / "secret"
 
