@@ -217,8 +217,6 @@ def _fleet_problems(app: Mapping[str, Any], where: str, hosts: Sequence[str]) ->
     count = f"is missing, while the app has {len(hosts)} hosts"
     word = "or say that each host is a site of its own: -e allow_separate_hosts=true"
     environment = app.get("environment") or {}
-    if "secret_key" not in app and "SECRET_KEY" not in environment:
-        yield f"{where}.secret_key: {count}; give one from a vault, since each host would make its own, {word}"
     if "url" not in (app.get("database") or {}) and "DATABASE_URL" not in environment:
         yield f"{where}.database.url: {count}; give the URL of one that they share, {word}"
 

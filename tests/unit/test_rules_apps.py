@@ -159,26 +159,18 @@ def test_an_app_need_not_say_what_is_wired(app):
 # Several hosts
 
 
-ENOUGH = {"secret_key": "x", "database": {"url": "postgres://db/x"}}
+ENOUGH = {"database": {"url": "postgres://db/x"}}
 
 
 @pytest.mark.parametrize(
     ("app", "said"),
     [
-        (
-            {},
-            [
-                "secret_key: is missing, while the app has 2 hosts",
-                "database.url: is missing",
-            ],
-        ),
-        ({"secret_key": "x"}, ["database.url: is missing"]),
-        ({"database": {"url": "postgres://db/x"}}, ["secret_key: is missing"]),
+        ({}, ["database.url: is missing, while the app has 2 hosts"]),
         (ENOUGH, []),
         ({"environment": {"SECRET_KEY": "x", "DATABASE_URL": "sqlite:////srv/shop/data/db.sqlite3"}}, []),
     ],
 )
-def test_several_hosts_of_an_app_share_its_key_and_its_database(app, said):
+def test_several_hosts_of_an_app_share_its_database(app, said):
     found = problems(SHOP | app, groups=TWO)
     assert len(found) == len(said)
     for line, words in zip(found, said, strict=True):

@@ -316,3 +316,18 @@ def test_the_maintenance_page_is_where_djangoctl_puts_it(wired):
     (site,) = wired("nginx_app_sites", SHOP | {"maintenance_allow": ["192.0.2.7"]}, django_root="/data")
     page = str(App("shop", Path(), {"root": "/data/shop"}).maintenance)
     assert site["maintenance"] == {"page": page, "allow": ["192.0.2.7"]}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "separate", "maker"),
+    [(["app1", "app2"], False, "app1"), (["app1"], False, ""), (["app1", "app2"], True, "")],
+)
+def test_hosts_of_an_app_share_the_key_that_the_first_one_makes(wired, hosts, separate, maker):
+    """Whatever --limit says: the second host alone asks the first one too."""
+    given = {
+        "groups": {"app": hosts},
+        "allow_separate_hosts": separate,
+        "django_app": SHOP,
+        "inventory_hostname": "app2",
+    }
+    assert wired("django_app_secret_host", SHOP, **given) == maker
