@@ -23,7 +23,7 @@ options:
 """
 
 EXAMPLES = r"""
-django_apps_selected: "{{ django_apps | djangofleet.stack.apps_selected(app | default('')) }}"
+django_apps_selected: "{{ django_apps | djangofleet.stack.apps_selected('shop') }}"
 """
 
 RETURN = r"""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import Templar, trust_as_template
+from ansible.utils.vars import load_extra_vars
 from djangoctl.app import App
 from test_role_django import ENTRIES
 
@@ -33,12 +35,16 @@ def wiring(dataloader):
 
 @pytest.fixture(scope="session")
 def wired(dataloader, role_specs, wiring):
-    """`wired(name, app...)`: a variable of group_vars/all, checked against the spec of the role it is for."""
+    """`wired(name, app..., app=…)`: a variable of group_vars/all, checked against the spec of the role it is for.
 
-    def run(name: str, *apps: dict[str, Any], **variables: Any) -> Any:
+    `app` is what -e says.
+    """
+
+    def run(name: str, *apps: dict[str, Any], app: str = "", **variables: Any) -> Any:
         scope = {"groups": {"app": ["app1", "app2"]}, "inventory_hostname": "app1", **wiring, **variables}
         scope["django_apps"] = list(apps)
-        value = Templar(loader=dataloader, variables=scope).evaluate_expression(trust_as_template(name))
+        with mock.patch.object(load_extra_vars, "extra_vars", {"-": "", **({"app": app} if app else {})}, create=True):
+            value = Templar(loader=dataloader, variables=scope).evaluate_expression(trust_as_template(name))
         role = name.partition("_")[0]
         if name not in wiring or role == "django":
             return value
@@ -183,6 +189,19 @@ def test_values_are_passed_on_to_the_letter(wired):
 def test_all_apps_are_selected_unless_one_is_named(wired):
     assert wired("django_apps_selected", SHOP, BLOG) == [SHOP, BLOG]
     assert wired("django_apps_selected", SHOP, BLOG, app="blog") == [BLOG]
+
+
+def test_an_inventory_may_have_a_variable_app(wired, dataloader):
+    given = {"app": "crm", "release": "1.2"}
+    scope = {"groups": {"app": ["app1"]}, "django_apps": [SHOP, BLOG], **given}
+    engine = Templar(loader=dataloader, variables=scope)
+    for name in given:
+        lookup = trust_as_template(f"lookup('djangofleet.stack.extra_variable', '{name}')")
+        assert engine.evaluate_expression(lookup) == ""
+        with mock.patch.object(
+            load_extra_vars, "extra_vars", {name: trust_as_template("{{ 'a' ~ 'b' }}")}, create=True
+        ):
+            assert engine.evaluate_expression(lookup) == "ab"
 
 
 @pytest.mark.parametrize("name", ["django_apps_problems", "django_apps_selection_problems"])
