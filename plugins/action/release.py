@@ -7,6 +7,7 @@ import fnmatch
 import getpass
 import hashlib
 import os
+import re
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,10 @@ from ansible.plugins.action import ActionBase
 
 # Never part of a release: what belongs to the checkout or to the machine that it lies on.
 EXCLUDE = (".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", "*.pyc", ".DS_Store")
+
+REQUIREMENT = re.compile(
+    r"\s*(?P<name>[\w.-]+)(?=\s|$|[\[=<>~!;,@])\s*(?:\[(?P<extras>[^]]*)\])?\s*(?:===?\s*(?P<version>[^\s;,]+))?"
+)
 
 
 def members(root: str, exclude: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -41,6 +46,13 @@ def digest(root: str, exclude: Sequence[str]) -> str:
                 content = (b"exec " if os.access(path, os.X_OK) else b"file ") + handle.read()
         result.update(os.fsencode(f"{name}\0{len(content)}\0") + content)
     return result.hexdigest()
+
+
+def label(requirement: str) -> str:
+    """The readable name of what a requirement installs, with its version where it is pinned: ara-server-1.7.2."""
+    found = REQUIREMENT.match(requirement)
+    parts = [found[name] for name in ("name", "extras", "version") if found[name]] if found else []
+    return "-".join(parts) or requirement
 
 
 def file_digest(path: str) -> str:
@@ -114,7 +126,8 @@ class ActionModule(ActionBase):
     def _from_package(self, arguments: dict, package: str, task_vars: dict) -> dict:
         path = os.path.expanduser(package)
         if not path.endswith(".whl"):
-            return self._ask({"revision": package, **arguments, "source": {"package": package}}, task_vars)
+            named = {"version": label(package), "revision": package}
+            return self._ask({**named, **arguments, "source": {"package": package}}, task_vars)
         if not os.path.isfile(path):
             raise AnsibleActionFail(
                 f"django_app.source.package of app '{arguments['app']}': '{package}' is no file on the controller; "
