@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import home_of, listen_of, user_of
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems import (
@@ -266,11 +267,28 @@ def _mappings(value: Any) -> list[Mapping[str, Any]]:
 # What is probably not meant
 
 
-def apps_warnings(apps: Any) -> list[str]:
-    """References in the environments of apps that nothing stands for."""
+def apps_warnings(apps: Any, sites: Any = ()) -> list[str]:
+    """What can be done and is probably not meant: references that nothing stands for, files that nobody serves.
+
+    :param sites: the sites that the inventory adds to those of the apps, `nginx_sites`.
+    """
     if outline_problems(apps):
         return []
-    return [line for where, app in labelled("django_apps", apps) for line in app_warnings(app, where)]
+    served = {str(domain) for site in _mappings(sites) for domain in _listed(site.get("domains"))}
+    found = []
+    for where, app in labelled("django_apps", apps):
+        found += [*app_warnings(app, where), *_unserved(app, where, served)]
+    return found
+
+
+def _unserved(app: Mapping[str, Any], where: str, served: Collection[str]) -> Iterator[str]:
+    for name in ("static_url", "media_url"):
+        host = urlsplit(str(app.get(name, ""))).hostname
+        if host and host not in served:
+            yield (
+                f"{where}.{name}: is on {host}, and this app's site does not serve these files; unless somebody else "
+                "does, give nginx_sites a site of that name, see docs/behind-a-balancer.md"
+            )
 
 
 def misspelt_variables(names: Sequence[str]) -> list[str]:

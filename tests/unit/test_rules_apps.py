@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.djangofleet.stack.plugins.plugin_utils import apps as rules
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import spec_of
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, resolve, spec_of
 
 SHOP = {"name": "shop", "domains": ["shop.example.com", "www.shop.example.com"], "source": {"path": "/x"}}
 BLOG = {"name": "blog", "domains": ["blog.example.com"], "source": {"path": "/y"}}
@@ -297,3 +298,38 @@ def test_units_that_two_apps_would_share_are_named(apps, unit):
 )
 def test_processes_that_get_along(apps):
     assert shared(*apps) == []
+
+
+# Static and uploaded files under hosts of their own
+
+
+def recipe() -> dict:
+    """The inventory that docs/behind-a-balancer.md gives."""
+    text = (ROLES.parent / "docs/behind-a-balancer.md").read_text()
+    part = text.partition("## Static and uploaded files under hosts of their own")[2]
+    return yaml.safe_load(part.partition("```yaml")[2].partition("```")[0])
+
+
+def test_files_that_nobody_serves_are_told():
+    given = recipe()
+    static, media = rules.apps_warnings(given["django_apps"])
+    assert static.startswith("django_apps[shop].static_url: is on static.example.com")
+    assert media.startswith("django_apps[shop].media_url: is on media.example.com")
+    assert rules.apps_warnings(given["django_apps"], given["nginx_sites"]) == []
+    assert rules.apps_warnings([SHOP]) == []
+
+
+def test_the_recipe_serves_what_the_app_names():
+    given = recipe()
+    assert problems(*given["django_apps"]) == []
+    (app,) = rules.resolve_apps(given["django_apps"], {"app": ["web1"]})
+    assert (app["static"], app["media"]) == ([], [])
+    served = {}
+    for site in given["nginx_sites"]:
+        assert resolve(spec_of("nginx")["nginx_sites"]["options"], site, "nginx_sites[]")[1] == []
+        served |= {f"https://{site['domains'][0]}{item['url']}": item["path"] for kind in ("static", "media")
+                   for item in site.get(kind, [])}  # fmt: skip
+        (certificate,) = [one for one in given["certificate_certificates"] if one["name"] == site["name"]]
+        assert certificate["domains"] == site["domains"]
+        assert f"/{site['name']}/" in site["certificate"]["key"]
+    assert served == {app["static_url"]: f"{app['home']}/static/", app["media_url"]: f"{app['home']}/media/"}
