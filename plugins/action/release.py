@@ -16,7 +16,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-# Never part of a release: what belongs to the checkout or to the machine that it lies on.
+# No part of a release unless somebody says otherwise: what belongs to the checkout or to the machine that it lies on.
 EXCLUDE = (".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", "*.pyc", ".DS_Store")
 
 REQUIREMENT = re.compile(
@@ -82,6 +82,7 @@ class ActionModule(ActionBase):
             "release",
             "allow_destructive",
             "allow_schema_ahead",
+            "allow_data_removal",
             "rollout",
             "actor",
         )
@@ -113,7 +114,7 @@ class ActionModule(ActionBase):
                 "controller; "
                 "give the path of the project's checkout"
             )
-        exclude = (*EXCLUDE, *(source.get("exclude") or ()))
+        exclude = EXCLUDE if source.get("exclude") is None else tuple(source["exclude"])
         arguments = {**arguments, "revision": digest(root, exclude)}
         answer = self._ask(arguments, task_vars)
         if answer.get("failed") or not answer.get("changed") or not answer.get("release"):

@@ -23,9 +23,10 @@ options:
       - V(migrated) runs the migrations of O(release).
       - V(active) puts O(release) live without dropping a request.
       - V(rolled_back) puts O(release), or the good one that was live before, live again.
+      - V(absent) stops the app and removes its units and its configuration.
       - V(reverted) puts O(release) live again if another one is, for a host of a rollout that stopped.
     type: str
-    choices: [fetched, built, migrated, active, rolled_back, reverted]
+    choices: [fetched, built, migrated, active, rolled_back, reverted, absent]
     required: true
   source:
     description: Where the code comes from. One of its keys.
@@ -50,7 +51,9 @@ options:
         description: A directory on the controller.
         type: str
       exclude:
-        description: Shell patterns of names that are left out of O(source.path).
+        description: >-
+          Shell patterns of names that are left out of O(source.path). By default C(.git), virtualenvs, C(node_modules) and
+          caches.
         type: list
         elements: str
       package:
@@ -89,6 +92,10 @@ options:
         a host the later one fails, and the earlier one waits until the host is free.
     type: str
     default: ""
+  allow_data_removal:
+    description: With V(absent), remove releases, uploads, the SQLite database and the SECRET_KEY too.
+    type: bool
+    default: false
   actor:
     description: Who asks, for the record that the host keeps. The user who runs Ansible if not given.
     type: str
@@ -167,6 +174,7 @@ VERBS = {
     "active": "activate",
     "rolled_back": "rollback",
     "reverted": "activate",
+    "absent": "remove",
 }
 
 
@@ -186,6 +194,9 @@ def words(params: dict, check: bool) -> list[str]:
         result += [f"--scm-version={params['scm_version']}"] if params["scm_version"] else []
         result += [f"--config={params['config']}"] if check and params["config"] else []
         return [*result, "--rehearse" if sources else "--dry-run"] if check else result
+    if params["state"] == "absent":
+        wanted = (("--with-data", params["allow_data_removal"]), ("--dry-run", check))
+        return result + [flag for flag, is_wanted in wanted if is_wanted]
     if params["release"]:
         result.append(params["release"])
     if verb == "migrate" and params["allow_destructive"]:
@@ -238,6 +249,7 @@ def main() -> None:
             "release": {"type": "str"},
             "allow_destructive": {"type": "bool", "default": False},
             "allow_schema_ahead": {"type": "bool", "default": False},
+            "allow_data_removal": {"type": "bool", "default": False},
             "rollout": {"type": "str", "default": ""},
             "actor": {"type": "str"},
         },
@@ -253,7 +265,9 @@ def main() -> None:
     nothing = {"before": None, "revision": params["revision"] or "unknown", "tree": "unknown", "scm_version": ""}
     nothing |= {"changed": True, "pending": True, "release": params["release"] or "", "plan": [], "advice": []}
     nothing |= {"deploy_check": ""}
-    if module.check_mode and params["state"] != "rolled_back" and unknown(params):
+    if params["state"] == "absent" and not os.path.exists(f"/etc/djangofleet/{params['app']}/app.json"):
+        module.exit_json(changed=False)
+    if module.check_mode and params["state"] not in ("rolled_back", "absent") and unknown(params):
         module.exit_json(**nothing)
     if not os.path.exists(PROGRAM):
         module.fail_json(msg="there is no djangoctl on this host: run the role django first")

@@ -13,6 +13,7 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems 
     app_warnings,
     option_problems,
 )
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import matches
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, nearest, outline, problem
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, resolve, spec_of
 
@@ -21,7 +22,7 @@ WANTED = "a list of mappings, each with name, domains and source"
 # What an inventory, group_vars/all and entry points of roles know, beside the variables of roles.
 OTHER_VARIABLES = (
     *("django_apps", "django_apps_selected", "django_apps_problems", "django_apps_warnings"),
-    *("django_apps_selection_problems", "django_release"),
+    *("django_apps_absent", "django_apps_left", "django_apps_selection_problems", "django_release"),
 )
 
 
@@ -45,7 +46,7 @@ def resolve_apps(
     wrong = outline_problems(apps)
     if wrong and not partial:
         raise ValueError("\n".join(wrong))
-    apps = [app for app in _listed(apps) if isinstance(app, Mapping)]
+    apps = [app for app in _listed(apps) if isinstance(app, Mapping) and not is_absent(app)]
     root = root or spec_of("django")["django_root"]["default"]
     options = spec_of("django")["django_app"]["options"]
     pairs = [resolve(options, app, where) for where, app in labelled("django_apps", apps)]
@@ -144,17 +145,41 @@ def outline_problems(apps: Any) -> list[str]:
     ]
 
 
-def apps_selected(apps: Any, name: str = "") -> list[Any]:
-    """The apps that a run is about: all, or the one of that name."""
+def is_absent(app: Any) -> bool:
+    """Whether an app is to be taken off its hosts."""
+    return isinstance(app, Mapping) and app.get("state") == "absent"
+
+
+def apps_selected(apps: Any, name: str = "", absent: bool = False) -> list[Any]:
+    """The apps that a run is about: all, or the one of that name.
+
+    :param absent: those to be taken off their hosts, in place of those to be there.
+    """
     apps = apps if isinstance(apps, (list, tuple)) else []
-    return [app for app in apps if not name or (isinstance(app, Mapping) and app.get("name") == name)]
+    named = [app for app in apps if not name or (isinstance(app, Mapping) and app.get("name") == name)]
+    return [app for app in named if is_absent(app) == absent]
+
+
+def apps_left(apps: Any, paths: Sequence[str]) -> list[str]:
+    """What to say of apps that a host has and the inventory does not name, a line each.
+
+    :param paths: the app.json of each app of the host.
+    """
+    known = {app.get("name") for app in _mappings(apps)}
+    names = [path.split("/")[-2] for path in paths]
+    return [
+        f"{name}: is on this host and not in django_apps, so that it runs on without a site; to stop it and remove its "
+        f"units, add {{name: {name}, state: absent}}"
+        for name in names
+        if name not in known
+    ]
 
 
 def selection_problems(apps: Any, name: str = "") -> list[str]:
     """What is wrong with the choice of apps alone: what a rollback has to know."""
     if wrong := outline_problems(apps):
         return wrong
-    if not name or apps_selected(apps, name):
+    if not name or apps_selected(apps, name) or apps_selected(apps, name, absent=True):
         return []
     names = ", ".join(str(app.get("name", "")) for app in apps)
     return [f"app: found '{name}'; give one of: {names}"]
@@ -183,9 +208,17 @@ def apps_problems(
     for where, app in labelled("django_apps", apps):
         if name and app.get("name") != name:
             continue
+        if is_absent(app):
+            found += _absent_problems(app, where)
+            continue
         lines = app_problems(app, where, is_there) + _wired_problems(app, where)
         found += lines or ([] if separate else _fleet_problems(app, where, app_hosts(groups)))
     return [*found, *_shared(apps), *_shared_units(apps)]
+
+
+def _absent_problems(app: Mapping[str, Any], where: str) -> list[str]:
+    """What is wrong with an app that is to go: of such a one only the name matters."""
+    return [] if matches("app", app.get("name")) else [problem(f"{where}.name", app.get("name"), "the name of the app")]
 
 
 def _wired_problems(app: Mapping[str, Any], where: str) -> list[str]:

@@ -61,7 +61,8 @@ def django_settings(
 
 def _source(source: Mapping[str, Any]) -> dict[str, Any]:
     """The source as djangofleet.stack.release takes it, apart from Git's, which is what a fetch gives."""
-    return {key: value for key, value in source.items() if key in ("path", "exclude", "package")}
+    kept = ("path", "exclude") if "path" in source else ("package",)
+    return {key: value for key, value in source.items() if key in kept}
 
 
 def _processes(app: Mapping[str, Any], unit: str, primary: bool) -> list[dict[str, Any]]:

@@ -917,6 +917,14 @@ def test_the_module_asks_for_a_release(module, state, check, verb, dry, allowed)
     assert getattr(options, "unless_live", False) == (state == "reverted")
 
 
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_module_removes_an_app(module, check, allowed):
+    params = PARAMS | {"app": "shop", "state": "absent", "allow_data_removal": allowed}
+    options = cli.parser().parse_args(module.words(params, check))
+    assert (options.command, options.dry_run, options.with_data) == ("remove", check, allowed)
+
+
 def test_the_module_rolls_back_to_the_previous_release(module):
     options = cli.parser().parse_args(module.words(PARAMS | {"app": "shop", "state": "rolled_back"}, False))
     assert (options.command, options.release) == ("rollback", None)

@@ -114,6 +114,7 @@ def test_the_components_come_in_order(runs):
         ("app", "Put live"),
         ("web", "Provide the certificates"),
         ("web", "Serve the sites"),
+        ("app", "Remove the apps that are to go"),
         ("web", "Ask the sites"),
     ]
 

@@ -291,6 +291,18 @@ def test_a_requirement_names_itself(ask):
     assert fake.asked[0]["source"] == {"package": "shop==1.4.2"}
 
 
+def test_a_list_of_names_to_leave_out_replaces_the_default(ask, source):
+    (source / "node_modules").mkdir()
+    (source / "node_modules/x.js").write_text("x")
+    kept = ask({"source": {"path": str(source), "exclude": [".git"]}})[1].asked[0]["revision"]
+    assert kept == digest(source, (".git",)) != digest(source)
+
+
+def test_the_default_is_what_the_role_says(role_specs):
+    (spec,) = [role_specs["django"]["main"]["options"]["django_app"]["options"]["source"]["options"]["exclude"]]
+    assert tuple(spec["default"]) == EXCLUDE
+
+
 @pytest.mark.parametrize(
     ("requirement", "label"),
     [

@@ -333,3 +333,29 @@ def test_the_recipe_serves_what_the_app_names():
         assert certificate["domains"] == site["domains"]
         assert f"/{site['name']}/" in site["certificate"]["key"]
     assert served == {app["static_url"]: f"{app['home']}/static/", app["media_url"]: f"{app['home']}/media/"}
+
+
+# Apps that go
+
+GONE = {"name": "old", "state": "absent"}
+
+
+def test_an_app_that_goes_needs_its_name_only():
+    assert problems(SHOP, GONE) == []
+    assert problems({"name": "a b", "state": "absent"})[0].startswith("django_apps[a b].name: found 'a b'; give")
+    assert rules.selection_problems([SHOP, GONE], "old") == []
+
+
+def test_an_app_that_goes_has_no_site_and_is_not_deployed():
+    both = [SHOP, GONE]
+    assert [app["name"] for app in rules.resolve_apps(both, ONE)] == ["shop"]
+    assert [rules.apps_selected(both), rules.apps_selected(both, absent=True)] == [[SHOP], [GONE]]
+    assert [rules.apps_selected(both, "old"), rules.apps_selected(both, "shop", absent=True)] == [[], []]
+
+
+def test_an_app_that_is_named_nowhere_is_told():
+    paths = [f"/etc/djangofleet/{name}/app.json" for name in ("shop", "old", "lost")]
+    (line,) = rules.apps_left([SHOP, GONE], paths)
+    assert line.startswith("lost: is on this host")
+    assert "{name: lost, state: absent}" in line
+    assert rules.apps_left(None, []) == []

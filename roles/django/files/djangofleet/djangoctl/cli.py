@@ -22,6 +22,7 @@ from .fetch import fetch
 from .lock import audit, held, holder
 from .migrate import migrate, plan
 from .prune import prune
+from .remove import remove
 from .systemd import Systemd
 
 DESCRIPTION = """\
@@ -238,6 +239,13 @@ def do_prune(app: App, options: argparse.Namespace) -> dict:
     return {"app": app.name, "changed": bool(removed), "removed": removed}
 
 
+def do_remove(app: App, options: argparse.Namespace) -> dict:
+    if not options.dry_run:
+        with recorded(app, "remove", releases.live_id(app) or ""):
+            remove(app, Systemd(), with_data=options.with_data)
+    return {"app": app.name, "changed": True, "data": "removed" if options.with_data else f"kept in {app.root}"}
+
+
 def do_manage(app: App, options: argparse.Namespace) -> int:
     """Run manage.py in a release with the user, environment and sandbox of its service."""
     given = {}
@@ -324,6 +332,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("switch", choices=["on", "off"])
     command.add_argument("--message", default="We are at work here and will be back soon.")
     add("prune", do_prune, "remove old releases beyond the number to keep")
+    command = add("remove", do_remove, "stop the app and remove its units and configuration; its data stays")
+    command.add_argument("--with-data", action="store_true", help="remove releases, uploads, SQLite and key too")
+    command.add_argument("--dry-run", action="store_true", help="say what would be done")
     command = add("manage", do_manage, "run manage.py with user, environment and sandbox of the service")
     command.add_argument("--release", default="current", help="run it in this release instead of the live one")
     command.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="a further variable")
