@@ -52,8 +52,8 @@ options:
         type: str
       exclude:
         description: >-
-          Shell patterns of names that are left out of O(source.path). By default C(.git), virtualenvs, C(node_modules) and
-          caches.
+          Shell patterns of names that are left out of O(source.path). By default C(.git), virtualenvs, C(node_modules)
+          and caches.
         type: list
         elements: str
       package:

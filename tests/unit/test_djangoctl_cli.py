@@ -326,6 +326,19 @@ def test_the_shell_completes(words, offered):
         assert offered == set(result.stdout.split())
 
 
+def test_the_shell_completes_releases_wherever_apps_lie(app, make_release):
+    make_release(app, "v1-1")
+    script = 'source "$1"; COMP_WORDS=(djangoctl shop activate v); COMP_CWORD=3; _djangoctl; echo "${COMPREPLY[@]}"'
+    result = subprocess.run(
+        ["bash", "-c", script, "bash", str(ROOT / "roles/django/files/completion")],
+        env={**os.environ, "DJANGOFLEET_CONFIG": str(app.config.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == ["v1-1"]
+
+
 def test_status_names_the_holder_of_the_lock(ctl, app, monkeypatch):
     monkeypatch.setenv("DJANGOCTL_ACTOR", "ada")
     assert ctl("shop", "status", "--json")[1]["lock"] is None
