@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 from djangoctl import app as apps
-from djangoctl import cli, remove
+from djangoctl import cli
+from djangoctl import units as unit_files
 from djangoctl.release import write_json
 
 MARKED = "[Unit]\nX-Djangofleet-App=shop\n"
@@ -39,10 +40,10 @@ def units(tmp_path, monkeypatch):
     """The unit files of two apps: one has a name that begins as the other's."""
     directory = tmp_path / "units"
     directory.mkdir()
-    monkeypatch.setattr(remove, "UNITS", directory)
+    monkeypatch.setattr(unit_files, "DIRECTORY", directory)
     for name in ("django-shop.socket", "django-shop.service", "django-shop-next.service", "nginx.service"):
         (directory / name).write_text("[Unit]\n")
-    for name in ("django-shop-worker.service", "django-shop-gone.timer"):
+    for name in ("django-shop-worker@.service", "django-shop-gone.timer", "django-shop-1a2b.socket"):
         (directory / name).write_text(MARKED)
     for name in ("django-shop-two.service", "django-shop-two-worker.service"):
         (directory / name).write_text(MARKED.replace("shop", "shop-two"))
@@ -52,7 +53,7 @@ def units(tmp_path, monkeypatch):
 @pytest.fixture
 def app(make_app, units):
     make_app("shop-two")
-    app = make_app(processes=["django-shop-worker.service"], timers=[])
+    app = make_app(processes=["django-shop-worker@1.service"], timers=[])
     write_json(app.root / "live.json", {"units": ["django-shop-gone.timer"]})
     (app.config / "secret").write_text("SECRET_KEY=x\n")
     (app.config / "files").mkdir()
@@ -68,7 +69,9 @@ def ctl(capsys, *words):
 def test_units_and_configuration_go_and_data_stays(app, units, system, capsys):
     assert ctl(capsys, "shop", "remove") == (0, {"app": "shop", "changed": True, "data": f"kept in {app.root}"})
     stopped = set(system.asked[0])
-    assert {"disable", "--now", "django-shop.socket", "django-shop.service", "django-shop-worker.service"} <= stopped
+    assert {"disable", "--now", "django-shop.socket", "django-shop.service", "django-shop-worker@1.service"} <= stopped
+    assert "django-shop-1a2b.socket" in stopped, "the socket of another address"
+    assert "django-shop-worker@.service" not in stopped
     assert "django-shop-gone.timer" in stopped, "an earlier configuration had it"
     assert sorted(path.name for path in units.iterdir()) == [
         *("django-shop-two-worker.service", "django-shop-two.service", "nginx.service"),
@@ -86,7 +89,7 @@ def test_data_goes_when_it_is_said(app, system, capsys):
 
 
 def test_an_app_that_does_not_stop_is_left_whole(app, units, system, capsys):
-    system.stubborn = {"django-shop-worker.service"}
+    system.stubborn = {"django-shop-worker@1.service"}
     before = sorted(units.iterdir())
     code, answer = ctl(capsys, "shop", "remove", "--with-data")
     assert (code, answer["state"]) == (7, "nothing was removed")

@@ -5,15 +5,13 @@ from __future__ import annotations
 import functools
 import re
 import shlex
-import shutil
 import stat
 import subprocess
 import tempfile
 from pathlib import Path
 
-import djangoctl.app
 import pytest
-from djangoctl import systemd
+from djangoctl import swap, systemd
 from test_role_django import HOSTILE, environment_file
 
 
@@ -78,27 +76,6 @@ def test_output_is_captured_or_passed_on(calls, make_app, output):
     assert options["stdin"] == subprocess.DEVNULL
 
 
-def test_a_rehearsal_runs_with_its_own_configuration(calls, make_app, tmp_path, monkeypatch):
-    """The process reads app.json again, as the app's user, and is told where."""
-    kept = make_app()
-    scratch = tmp_path / "run/check/shop"
-    shutil.copytree(kept.config, scratch)
-    app = djangoctl.app.load("shop", config=scratch)
-    systemd.Systemd().manage(app, ".rehearsal", ["manage.py", "check"], environment={"A": "b"})
-    (words, _options, given) = calls[0]
-    assert [environment_file(text) for text, _mode in given.values()] == [
-        {"A": "b", "DJANGOFLEET_CONFIG": str(scratch.parent)}
-    ]
-    assert f"--property=EnvironmentFile={scratch}/env" in words
-    assert f"--property=EnvironmentFile=-{scratch}/secret" in words, "there is none yet: the rehearsal makes one"
-    (kept.config / "secret").write_text("SECRET_KEY=x\n")
-    systemd.Systemd().manage(app, ".rehearsal", ["manage.py", "check"])
-    assert f"--property=EnvironmentFile=-{kept.config}/secret" in calls[1][0]
-    calls.clear()
-    systemd.Systemd().manage(kept, "v1-1", ["manage.py", "check"])
-    assert [text for text, _mode in calls[0][2].values()] == [""]
-
-
 def test_manage_runs_as_the_service_does(calls, make_app):
     app = make_app(sandbox=["NoNewPrivileges=yes", "SystemCallFilter=~@privileged @resources"])
     systemd.Systemd().manage(app, "v1-1", ["manage.py", "migrate"])
@@ -112,8 +89,11 @@ def test_manage_runs_as_the_service_does(calls, make_app):
 
 @pytest.mark.parametrize(("release", "env"), [("current", "live/env"), ("v1-1", "env"), ("next", "env")])
 def test_the_live_release_runs_with_its_pinned_environment(calls, make_app, release, env):
-    app = make_app()
-    systemd.Systemd().manage(app, release, ["manage.py", "shell"])
+    app = make_app(sandbox=["PrivateTmp=yes"])
+    swap.pin_configuration(app)
+    coming = make_app(sandbox=["PrivateTmp=no"])
+    systemd.Systemd().manage(coming, release, ["manage.py", "shell"])
+    assert ("--property=PrivateTmp=yes" in calls[0][0]) is (release == "current")
     files = [word.rpartition("=")[2] for word in calls[0][0] if word.startswith("--property=EnvironmentFile=")]
     assert files[:2] == [f"-{app.secret}", f"{app.config}/{env}"]
 

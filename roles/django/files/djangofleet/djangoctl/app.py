@@ -45,8 +45,13 @@ class App:
         return self.root / "releases"
 
     @property
+    def venvs(self) -> Path:
+        """The virtual environments, one per set of requirements. A release has a link to its own."""
+        return self.root / "venvs"
+
+    @property
     def packages(self) -> Path:
-        """uv's package cache. Virtualenvs share its files by hard links."""
+        """uv's package cache, which keeps what was compiled. Builds write to it, and nothing live is linked to it."""
         return self.releases / ".packages"
 
     @property
@@ -71,7 +76,7 @@ class App:
 
     @property
     def pinned(self) -> Path:
-        """The pinned configuration: a link to copies of `env` and `app.json` that the live release was activated with.
+        """The pinned configuration: a link to copies of env, app.json and units, as the live release was activated.
 
         The role writes the configuration of the next activation beside it. Until that passes its gate, a service that
         restarts, after a crash or a reboot, starts with the pinned one.
@@ -85,15 +90,8 @@ class App:
 
     @property
     def secret(self) -> Path:
-        """The generated SECRET_KEY, as an environment file. A rehearsal makes its own if there is none."""
-        kept = CONFIG_ROOT / self.name / "secret"
-        return kept if kept.exists() else self.config / "secret"
-
-    @property
-    def place(self) -> dict[str, str]:
-        """Where the processes of a rehearsal find the configuration; nothing if it is the usual place."""
-        root = self.config.parent
-        return {} if root == CONFIG_ROOT else {"DJANGOFLEET_CONFIG": str(root)}
+        """The generated SECRET_KEY, in the format of an environment file."""
+        return CONFIG_ROOT / self.name / "secret"  # also of a rehearsal, whose configuration is elsewhere
 
     @property
     def unit(self) -> str:
@@ -101,8 +99,8 @@ class App:
 
     @property
     def units(self) -> list[Path]:
-        """The unit files that start the processes of the app."""
-        return sorted(Path("/etc/systemd/system") / name for name in self.settings["unit_files"])
+        """The unit files of the app as the role last wrote them. An activation installs them."""
+        return sorted(self.config / "units" / name for name in self.settings["unit_files"])
 
     def fingerprint(self) -> str:
         """A digest of what a service starts with besides its release: Gunicorn, environment, SECRET_KEY and units."""
@@ -116,11 +114,9 @@ def load(name: str, *, pinned: bool = False, config: Path | None = None) -> App:
     """Read the app of that name.
 
     :param pinned: read the pinned configuration, which the live release runs with, not the role's latest.
-    :param config: a directory of the app's name with a configuration to rehearse, in place of /etc/djangofleet/<app>.
+    :param config: a directory to read instead, with the configuration that a rehearsal is to use.
     :raises ConfigError: there is no such app, or its configuration cannot be read.
     """
-    if config and config.name != name:
-        raise ConfigError(f"{config}: is not named as the app", hint=f"give a directory named {name}")
     config = config or CONFIG_ROOT / name
     path = config / "live" / "app.json" if pinned else config / "app.json"
     try:
