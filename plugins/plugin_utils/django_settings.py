@@ -42,7 +42,7 @@ def django_settings(
         "config": f"{CONFIG}/{name}",
         "listen": listen_of(app),
         "checkout": f"{home}/repo",
-        "source": _source(app["source"], f"{home}/repo"),
+        "source": _source(app["source"]),
         "files": app["files"],
         "processes": _processes(app, unit, options["django_primary"]),
         "timers": _timers(app, unit, options["django_primary"]),
@@ -67,11 +67,10 @@ def django_settings(
     return on_host
 
 
-def _source(source: Mapping[str, Any], checkout: str) -> dict[str, Any]:
-    """The source as djangofleet.stack.release takes it."""
-    if "git" in source:
-        return {"tree": checkout}
-    return {key: value for key, value in source.items() if key in ("path", "exclude", "package")}
+def _source(source: Mapping[str, Any]) -> dict[str, Any]:
+    """The source as djangofleet.stack.release takes it, apart from Git's, which is what a fetch gives."""
+    kept = ("path", "exclude") if "path" in source else ("package",)
+    return {key: value for key, value in source.items() if key in kept}
 
 
 def _processes(app: Mapping[str, Any], unit: str, primary: bool) -> list[dict[str, Any]]:

@@ -149,9 +149,9 @@ class App:
         return sorted(self.config / "units" / name for name in self.settings["unit_files"])
 
     def fingerprint(self) -> str:
-        """A digest of what a service starts with besides its release: Gunicorn's settings, environment and units."""
+        """A digest of what a service starts with besides its release: Gunicorn, environment, SECRET_KEY and units."""
         digest = hashlib.sha256(json.dumps(self["gunicorn"], sort_keys=True).encode())
-        for path in [self.config / "env", *self.units]:
+        for path in [self.config / "env", self.secret, *self.units]:
             digest.update(b"\0" + (path.read_bytes() if path.exists() else b""))
         return digest.hexdigest()
 
