@@ -65,7 +65,8 @@ class Host:
 
     def listens(self) -> set[str]:
         """The addresses that the app answers at, asked without Nginx."""
-        ask = "curl -s -o /dev/null -w '%{http_code}' --max-time 10 -H 'Host: guestbook.test' -H 'X-Forwarded-Proto: https'"
+        headers = "-H 'Host: guestbook.test' -H 'X-Forwarded-Proto: https'"
+        ask = f"curl -s -o /dev/null -w '%{{http_code}}' --max-time 10 {headers}"
         asked = {
             "/run/djangofleet/guestbook.sock": f"{ask} --unix-socket /run/djangofleet/guestbook.sock http://x/healthz"
         }

@@ -11,6 +11,10 @@ from pathlib import Path
 
 from .errors import ConfigError
 
+# The schema of app.json. Another key or another meaning is another version, and OLDER says what older files mean.
+VERSION = 1
+# By the last version that lacks them: keys that files of later versions have, with what an older file means.
+OLDER: dict[int, dict] = {0: {}}
 CONFIG_ROOT = Path(os.environ.get("DJANGOFLEET_CONFIG", "/etc/djangofleet"))
 
 
@@ -125,7 +129,30 @@ def load(name: str, *, pinned: bool = False) -> App:
         raise ConfigError(f"{path} cannot be read", hint="run djangoctl as root") from None
     except ValueError as error:
         raise ConfigError(f"{path} is damaged: {error}", hint="run the play that wrote it again") from None
-    return App(name, config, settings, pinned)
+    return App(name, config, upgraded(settings, path), pinned)
+
+
+def upgraded(settings: dict, path: Path) -> dict:
+    """The content of an app.json as the present version has it. A host keeps that of the live release over upgrades.
+
+    :raises ConfigError: a newer djangoctl is needed to read it.
+    """
+    version = settings.get("version", 0)  # the first files had none
+    if version > VERSION:
+        raise ConfigError(
+            f"{path} has version {version}, and this djangoctl reads up to {VERSION}",
+            hint="run site.yml or deploy.yml of the collection that wrote it; either brings its djangoctl",
+        )
+    for step in range(version, VERSION):
+        settings = _with_defaults(settings, OLDER[step])
+    return {**settings, "version": VERSION}
+
+
+def _with_defaults(settings: dict, defaults: dict) -> dict:
+    """The settings with what they lack. Mappings are completed key by key."""
+    missing = {key: value for key, value in defaults.items() if key not in settings}
+    both = {key: value for key, value in defaults.items() if isinstance(settings.get(key), dict)}
+    return settings | missing | {key: _with_defaults(settings[key], value) for key, value in both.items()}
 
 
 def names() -> list[str]:
