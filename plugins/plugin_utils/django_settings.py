@@ -162,6 +162,7 @@ def _settings(
     app, unit = options["django_app"], on_host["unit"]
     timers = [timer["unit"] for timer in on_host["timers"]]
     return {
+        "version": 1,
         "name": app["name"],
         "path": options["django_app_path"],
         "listen": on_host["listen"],

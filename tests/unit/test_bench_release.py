@@ -297,6 +297,7 @@ def test_plain_unit_starts_gunicorn_as_the_service_does(app_settings, monkeypatc
     monkeypatch.setattr(launch.os, "chdir", lambda _path: None)
     monkeypatch.setattr(launch.os, "execvpe", lambda _name, words, _environment: started.append(words))
     monkeypatch.setattr(launch, "GUNICORN", Path("/usr/lib/djangofleet/gunicorn.conf.py"))
+    monkeypatch.setattr(launch, "_require_sockets", lambda *_words: None)
     launch.run(app, "current", ["serve"])
     plain = ways.plain_unit(
         "[Service]\nRequires=\nAfter=\nSockets=\nRuntimeDirectory=\nSyslogIdentifier=\nExecStart=\n",
