@@ -129,7 +129,7 @@ def words(params: dict, check: bool) -> list[str]:
     if params["state"] == "built":
         # One word each: a value that begins with a hyphen would be taken for an option.
         result += [f"--revision={params['revision']}", f"--version={params['version'] or ''}", *sources]
-        return [*result, "--rehearse"] if check and sources else result
+        return [*result, *(["--dry-run"] if not sources else ["--rehearse"] if check else [])]
     if params["release"]:
         result.append(params["release"])
     if verb == "migrate" and params["allow_destructive"]:

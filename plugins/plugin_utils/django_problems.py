@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +33,12 @@ DATABASES = (
     *("spatialite", "oracle", "oraclegis", "mssql", "mssqlms", "redshift", "cockroach", "timescale", "timescalegis"),
 )
 
+# What needs no network, whatever stands where a host would.
+WITHOUT_NETWORK = (
+    *("sqlite", "spatialite", "unix", "rediscache+unix", "file", "filecache"),
+    *("locmem", "locmemcache", "db", "dbcache", "dummy", "dummycache"),
+)
+
 PATH_IN_SOURCE = "a path relative to the source"
 DIRECTORY_IN_SOURCE = "a directory relative to the source"
 URL_PATH = "a path that begins and ends with a slash"
@@ -55,6 +63,7 @@ KINDS = (
     ("python", "program", "the absolute path of an interpreter"),
     ("gunicorn.workers", "workers", "auto or a number above 0"),
     ("health.path", "request", "a path that begins with a slash"),
+    ("health.warm[]", "request", "a path that begins with a slash"),
     ("files[].dest", "file", PATH_IN_SOURCE),
     ("shared_paths[]", "below", PATH_IN_SOURCE),
     ("system_packages[]", "package", "the name of a Debian package"),
@@ -129,6 +138,7 @@ def app_problems(given: Any, path: str, is_there: Callable[[str, str], bool]) ->
         ),
         *_unit_problems(app, path),
         *_environment_problems(app, path),
+        *_network_problems(app, path),
     ]
 
 
@@ -217,6 +227,51 @@ def _url_problems(url: str, where: str) -> Iterator[str]:
     plain = scheme.lower().partition("+")[0]
     if plain not in DATABASES and (meant := nearest(plain, DATABASES)):
         yield problem(where, f"{scheme}://", f"{meant}://")
+
+
+def _network_problems(app: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Databases and caches that `network` keeps the app from. A URL may be a secret and is not shown."""
+    urls = {
+        "database.url": app["database"].get("url", ""),
+        "cache.url": app["cache"].get("url", ""),
+        **{
+            f"environment.{name}": str(app["environment"][name])
+            for name in ("DATABASE_URL", "CACHE_URL", "REDIS_URL")
+            if name in app["environment"]
+        },
+    }
+    for where, url in urls.items():
+        host = _host_of(url)
+        if not host:
+            continue
+        if app["network"] == "none":
+            yield (
+                f"{path}.network: is none, and {path}.{where} names a host; give network: local or full, or the URL of "
+                "a unix socket"
+            )
+        elif app["network"] == "local" and _is_public(host):
+            yield f"{path}.network: is local, and {path}.{where} names a public address; give network: full"
+
+
+def _host_of(url: str) -> str:
+    """The host that a URL of a database or a cache leads to over TCP; empty for files and unix sockets."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host = urllib.parse.unquote(parts.hostname or "")
+    except ValueError:
+        return ""
+    query = urllib.parse.parse_qs(parts.query)
+    places = [host, *query.get("host", []), *query.get("unix_socket", [])]
+    # libpq takes the directory of a socket in place of a host.
+    is_socket = parts.scheme.endswith("+socket") or any(place.startswith("/") for place in places)
+    return "" if is_socket or parts.scheme in WITHOUT_NETWORK else host
+
+
+def _is_public(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False
 
 
 def app_warnings(given: Any, path: str) -> list[str]:

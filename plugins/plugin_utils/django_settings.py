@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CONFIG, home_of, listen_of, user_of
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.systemd import unit_lines
 
 WRITABLE = ("data", "media", "cache", "shared")  # below an app's directory
 BUILD_HOOKS = ("before_collectstatic", "build")  # run by the build of a release
@@ -19,6 +20,7 @@ def django_settings(
     options: Mapping[str, Any],
     uv: str,
     sandbox: Mapping[str, Any],
+    networks: Mapping[str, Mapping[str, Any]],
     build_sandbox: Sequence[str],
 ) -> dict[str, Any]:
     """All that the role's tasks and templates need to know of the app.
@@ -26,6 +28,7 @@ def django_settings(
     :param options: the role's variables as its spec means them.
     :param uv: the directory that uv is installed in.
     :param sandbox: systemd's settings for every process of an app, by name.
+    :param networks: what each value of `network` adds to them.
     :param build_sandbox: systemd's settings for builds, a line each.
     """
     app = options["django_app"]
@@ -43,7 +46,9 @@ def django_settings(
         "files": app["files"],
         "processes": _processes(app, unit, options["django_primary"]),
         "timers": _timers(app, unit, options["django_primary"]),
-        "sandbox": _sandbox({**sandbox, **options["django_sandbox"], **app["sandbox"]}, home),
+        "sandbox": _sandbox(
+            {**sandbox, **networks[app["network"]], **options["django_sandbox"], **app["sandbox"]}, home
+        ),
         "environment": _environment(app, home),
         "build_environment": {**_build_environment(options), **app["build_environment"]},
         "pip_environment": _pip_environment(options),
@@ -51,8 +56,8 @@ def django_settings(
         "media_group": options["django_media_group"],
         "stop_timeout": max(options["django_stop_timeout"], app["gunicorn"]["graceful_timeout"] + 10),
         "stand_in_timeout": options["django_stand_in_timeout"],
-        "start_timeout": START_TIMEOUT,
-        "gate_timeout": _gate_timeout(app["health"]) + START_TIMEOUT,
+        "start_timeout": _start_timeout(app["health"]),
+        "gate_timeout": _start_timeout(app["health"]) + _gate_timeout(app["health"]),
     }
     on_host["wants"] = [
         *(service for process in on_host["processes"] for service in process["services"]),
@@ -89,13 +94,9 @@ def _timers(app: Mapping[str, Any], unit: str, primary: bool) -> list[dict[str, 
 
 
 def _sandbox(settings: Mapping[str, Any], home: str) -> list[str]:
-    """systemd's settings as lines: a list gives one line an item, true and false become yes and no."""
-    lines = []
-    for key in sorted(settings, key=str.lower):
-        value = settings[key]
-        for item in value if isinstance(value, (list, tuple)) else [value]:
-            lines.append(f"{key}={('yes' if item else 'no') if isinstance(item, bool) else item}")
-    return [*lines, f"ReadWritePaths={' '.join(f'{home}/{room}' for room in WRITABLE)}"]
+    """systemd's settings for every process of an app, a line each. What an app may write, it may not run."""
+    rooms = " ".join(f"{home}/{room}" for room in WRITABLE)
+    return [*unit_lines({"NoExecPaths": rooms, **settings}), f"ReadWritePaths={rooms}"]
 
 
 def _environment(app: Mapping[str, Any], home: str) -> dict[str, Any]:
@@ -145,6 +146,11 @@ def _pip_environment(options: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def _start_timeout(health: Mapping[str, Any]) -> int:
+    """Seconds that a service may take until it is ready: to import the application, and to warm it."""
+    return START_TIMEOUT + health["timeout"]
+
+
 def _gate_timeout(health: Mapping[str, Any]) -> int:
     """Seconds that all tries of the health check take at the most."""
     return (health["timeout"] + health["delay"]) * (1 + health["retries"])
@@ -168,7 +174,7 @@ def _settings(
         "minimum_free_space": options["django_minimum_free_space"],
         "lock_timeout": app["database"]["lock_timeout"],
         "keep_releases": options["django_keep_releases"],
-        "start_timeout": START_TIMEOUT,
+        "start_timeout": on_host["start_timeout"],
         "hooks": {point: commands for point, commands in app["hooks"].items() if point not in BUILD_HOOKS},
         "processes": [service for process in on_host["processes"] for service in process["services"]],
         "timers": [f"{timer}.timer" for timer in timers],
@@ -177,6 +183,7 @@ def _settings(
             *(f"{process['unit']}.service" for process in on_host["processes"]),
             *(f"{timer}.timer" for timer in timers),
             *(f"{timer}.service" for timer in timers),
+            *(f"{timer['unit']}-replace.service" for timer in on_host["timers"] if timer["overlap"] == "replace"),
         ],
         "health": app["health"],
         "gunicorn": _gunicorn(app),
@@ -197,6 +204,8 @@ def _gunicorn(app: Mapping[str, Any]) -> dict[str, Any]:
         "preload_app": given["preload"],
         "loglevel": given["log_level"],
         "forwarded_allow_ips": ",".join(given["forwarded_allow_ips"]),
+        # The most that Gunicorn takes. Nginx refuses a longer URI before.
+        "limit_request_line": 8190,
         "extra": given["settings"],
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import ipaddress
 import json
 import re
 from collections import defaultdict
@@ -385,6 +386,14 @@ def test_both_services_stand_behind_the_one_socket(units):
         assert "django-shop.socket" in found[name]["Unit"]["After"][0].split()
 
 
+def test_the_service_names_the_socket_that_it_must_have(units):
+    found = units()
+    for name in ("current", "next"):
+        assert found[name]["Service"]["ExecStart"][0].endswith(f" exec {name} serve django-shop.socket")
+    # A further address is a socket unit with another name: systemd would look for a service of that name.
+    assert found["socket"]["Socket"]["Service"] == ["django-shop.service"]
+
+
 def test_stand_in_ends_by_itself_and_is_never_started_by_the_system(units):
     found = units(django_stand_in_timeout=777)
     assert found["next"]["Service"]["RuntimeMaxSec"] == ["777"]
@@ -397,15 +406,27 @@ def test_stand_in_ends_by_itself_and_is_never_started_by_the_system(units):
 
 def test_only_the_stand_in_passes_the_gate(units):
     found = units()
-    assert found["next"]["Service"]["ExecStartPre"] == ["/usr/local/bin/djangoctl shop exec next gate"]
-    assert found["next"]["Service"]["ExecStart"] == ["/usr/local/bin/djangoctl shop exec next serve"]
-    assert "ExecStartPre" not in found["current"]["Service"]
-    assert found["current"]["Service"]["ExecStart"] == ["/usr/local/bin/djangoctl shop exec current serve"]
+    assert found["next"]["Service"]["Environment"] == ["DJANGOFLEET_GATE=strict"]
+    assert found["next"]["Service"]["ExecStart"] == ["/usr/local/bin/djangoctl shop exec next serve django-shop.socket"]
+    assert "Environment" not in found["current"]["Service"]
+    start = "/usr/local/bin/djangoctl shop exec current serve django-shop.socket"
+    assert found["current"]["Service"]["ExecStart"] == [start]
 
 
 def test_the_gate_has_time_for_all_of_its_tries(units):
     found = units(shop(health={"timeout": 60, "retries": 4, "delay": 10}))
-    assert int(found["next"]["Service"]["TimeoutStartSec"][0]) > 5 * 60 + 4 * 10
+    assert int(found["next"]["Service"]["TimeoutStartSec"][0]) > 5 * 60 + 4 * 10 + 60
+
+
+def test_the_service_has_time_to_be_warmed(units, app_json):
+    app = shop(health={"timeout": 300})
+    assert int(units(app)["current"]["Service"]["TimeoutStartSec"][0]) > 300
+    assert app_json(app)["start_timeout"] > 300, "djangoctl waits as long for its workers"
+
+
+def test_what_is_asked_for_first(app_json):
+    assert app_json()["health"]["warm"] == ["/"]
+    assert app_json(shop(health={"warm": ["/", "/login/"]}))["health"]["warm"] == ["/", "/login/"]
 
 
 @pytest.mark.parametrize(("graceful", "stop"), [(30, 40), (300, 40), (1, 5)])
@@ -450,13 +471,13 @@ def test_no_secret_in_any_unit(evaluate, render):
         files=[{"dest": "local.py", "content": secret}],
     )
     entries = evaluate("django", ENTRIES, django_app=app, django_index_url=f"https://{secret}@x/")
-    units = [entry for entry in entries if entry["path"].startswith("/etc/systemd")]
+    units = [entry for entry in entries if "/units/" in entry["path"]]
     assert len(units) == 3
     for entry in units:
         assert secret not in json.dumps(entry), "the template could write it"
         text = render("django", entry["template"], **entry["vars"])
         if entry["path"].endswith(".service"):
-            assert "Environment" not in unit(text)["Service"]
+            assert unit(text)["Service"].get("Environment", []) in ([], ["DJANGOFLEET_GATE=strict"])
 
 
 @pytest.mark.parametrize(("stand_in", "env"), [("current", "live/env"), ("next", "env")])
@@ -491,6 +512,47 @@ def test_sandbox_can_be_overridden_for_one_app(evaluate, sandbox, key, values):
     lines = evaluate("django", "__django_settings.sandbox", django_app=shop(sandbox=sandbox))
     assert [line for line in lines if line.startswith(f"{key}=")] == [f"{key}={value}" for value in values]
     assert "NoNewPrivileges=yes" in lines
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        ("none", {"RestrictAddressFamilies": "AF_UNIX", "PrivateNetwork": "yes", "IPAddressDeny": "any"}),
+        ("local", {"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6", "IPAddressDeny": "any"}),
+        ("full", {"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6"}),
+        (None, {"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6"}),
+    ],
+)
+def test_an_app_reaches_what_network_says(evaluate, network, expected):
+    app = shop(**({"network": network} if network else {}))
+    lines = dict(line.split("=", 1) for line in evaluate("django", "__django_settings.sandbox", django_app=app))
+    keys = ("RestrictAddressFamilies", "PrivateNetwork", "IPAddressDeny")
+    assert {key: lines[key] for key in keys if key in lines} == expected
+    assert ("IPAddressAllow" in lines) is (network == "local")
+
+
+def test_local_addresses_are_private_and_none_of_the_link(evaluate):
+    lines = evaluate("django", "__django_settings.sandbox", django_app=shop(network="local"))
+    (allowed,) = [line.partition("=")[2].split() for line in lines if line.startswith("IPAddressAllow=")]
+    networks = [ipaddress.ip_network(network) for network in allowed]
+    assert all(network.is_private for network in networks)
+    metadata = ipaddress.ip_address("169.254.169.254")
+    assert not [network for network in networks if metadata in network]
+
+
+def test_what_an_app_may_write_it_may_not_run(evaluate):
+    lines = evaluate("django", "__django_settings.sandbox", django_app=SHOP)
+    rooms = {key: value for key, value in (line.split("=", 1) for line in lines) if key.endswith("Paths")}
+    assert rooms["NoExecPaths"] == rooms["ReadWritePaths"]
+    lines = evaluate("django", "__django_settings.sandbox", django_app=shop(sandbox={"NoExecPaths": ""}))
+    assert "NoExecPaths=" in lines
+
+
+@pytest.mark.parametrize(("guest", "expected"), [([], "yes"), (["kvm"], "yes"), (["docker", "container"], "no")])
+def test_users_of_the_host_are_hidden_where_that_can_be_done(evaluate, guest, expected):
+    facts = {"ansible_facts": {"distribution_major_version": "13", "virtualization_tech_guest": guest}}
+    assert f"PrivateUsers={expected}" in evaluate("django", "__django_settings.sandbox", django_app=SHOP, **facts)
+    assert "PrivateUsers=yes" in evaluate("django", "__django_settings.sandbox", django_app=SHOP)
 
 
 def test_sandbox_of_commands_by_hand_is_that_of_the_services(units, app_json):

@@ -75,6 +75,7 @@ def bad() -> Iterator[tuple[str, Any, str]]:
         yield "gunicorn.workers", workers, "auto"
     for path in ("healthz", "", "/a b", "/a\n", "https://x/", "/a#b"):
         yield "health.path", path, "slash"
+        yield "health.warm[]", path, "slash"
     for command in ("", " ", "\n"):
         for point in (
             "before_collectstatic",
@@ -230,6 +231,8 @@ GOOD: list[dict[str, Any]] = [
     {"gunicorn": {"workers": "auto"}},
     {"gunicorn": {"workers": 3}},
     {"health": {"path": "/healthz?full=1"}},
+    {"health": {"warm": ["/", "/login/?next=/"]}},
+    {"health": {"warm": []}},
     {"hooks": {"build": ["manage.py compress", "npm run build"]}},
     {"hooks": {"build": [], "before_migrate": ["a"], "after_migrate": ["b"], "before_activate": ["c"]}},
     {"hooks": {}, "processes": [], "timers": []},
@@ -375,6 +378,43 @@ def test_other_databases_pass(url):
 # References in the environment
 
 
+@pytest.mark.parametrize("network", ["none", "local", "full"])
+@pytest.mark.parametrize(
+    ("url", "refused_by"),
+    [
+        ("postgres://u:s3cret@db.internal/x", ["none"]),
+        ("postgres://u:s3cret@10.0.0.5/x", ["none"]),
+        ("postgres://u:s3cret@203.0.113.9/x", ["none"]),
+        ("postgres://u:s3cret@8.8.8.8/x", ["none", "local"]),
+        ("rediss://:s3cret@[2606:4700::1]:6379/0", ["none", "local"]),
+        ("postgres:///x", []),
+        ("postgres://u:s3cret@%2Fvar%2Frun%2Fpostgresql/x", []),
+        ("postgres://u:s3cret@/x?host=/run/postgresql", []),
+        ("mysql://u:s3cret@localhost/x?unix_socket=/run/mysqld.sock", []),
+        ("unix:///run/redis.sock?db=1", []),
+        ("redis+socket:///run/redis.sock", []),
+        ("sqlite:////srv/shop/data/x", []),
+        ("locmem://x", []),
+        ("${OTHER}", []),
+        ("postgres://u:s3cret@[bad/x", []),
+    ],
+)
+def test_a_network_that_keeps_an_app_from_its_database_or_cache_is_told(network, url, refused_by):
+    for place, given in {
+        "database.url": {"database": {"url": url}},
+        "cache.url": {"cache": {"url": url}},
+        "environment.REDIS_URL": {"environment": {"REDIS_URL": url}},
+    }.items():
+        found = problems(shop(network=network, **given))
+        assert [line.partition(":")[0] for line in found] == ["django_app.network"] * (network in refused_by), place
+        assert all(place in line and "s3cret" not in line for line in found)
+
+
+def test_an_app_without_a_network_may_listen_on_an_address():
+    """The socket is systemd's."""
+    assert problems(shop(network="none", listen="10.0.0.5:8001")) == []
+
+
 def test_the_contract_is_that_of_djangoctl():
     assert rules.CONTRACT == launch.CONTRACT
 
@@ -452,7 +492,7 @@ def test_a_role_without_an_app_can_be_asked():
 
 def django_settings(app: dict[str, Any], **variables: Any) -> dict[str, Any]:
     given = {"django_app": app, "django_primary": True, **variables}
-    return settings_of(options_of("django", given), "/opt/uv", {"NoNewPrivileges": True}, ["UMask=0027"])
+    return settings_of(options_of("django", given), "/opt/uv", {"NoNewPrivileges": True}, {"full": {}}, ["UMask=0027"])
 
 
 IDENTITIES = json.loads((ROOT / "tests/unit/fixtures/identities.json").read_text())

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import atomic, tree
 from . import release as releases
-from . import tree
 from .app import App
 from .compress import compress
 from .detect import detect
@@ -61,11 +61,12 @@ def build(app: App, identity: str, source: Source, system: Systemd, **facts: obj
     release = Release(path, releases.read_json(path / "release.json"))
     if release.state == GOOD:
         return release
-    if identity in (releases.live_id(app), releases.linked(app.next_link)):
+    # One whose directory is gone is built again. One that is damaged may still serve, and is not removed below it.
+    if path.exists() and identity in (releases.live_id(app), releases.linked(app.next_link)):
         raise BuildError(
-            f"{app.name}: release {identity} is in use but its release.json is broken",
+            f"{app.name}: release {identity} is in use and damaged: {release.damage}",
             state="nothing was changed",
-            hint=f"deploy another version, then remove {path}",
+            hint=f"djangoctl {app.name} rollback, then deploy again; or deploy another version",
         )
     require_space(app)
     if path.exists():
@@ -78,11 +79,7 @@ def build(app: App, identity: str, source: Source, system: Systemd, **facts: obj
 def ensure_secret(app: App) -> None:
     """Generate the app's SECRET_KEY once. It never leaves the host and never changes by itself."""
     if app["generate_secret"] and not app.secret.exists():
-        temporary = app.secret.with_name(".secret")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as handle:
-            handle.write(f"SECRET_KEY={secrets.token_urlsafe(50)}\n")
-        os.replace(temporary, app.secret)
+        atomic.write(app.secret, f"SECRET_KEY={secrets.token_urlsafe(50)}\n", mode=0o600)
 
 
 def require_space(app: App) -> None:

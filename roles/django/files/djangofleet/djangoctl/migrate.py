@@ -24,7 +24,7 @@ def plan(app: App, release: Release, system: Systemd, **options) -> list[dict]:
     """
     if not release.record.get("database", True):
         return []
-    words = ["python", str(PLAN), release.record["application"]]
+    words = ["python", str(PLAN), release.application]
     result = system.manage(app, release.id, words, purpose="plan", **options)
     lines = (result.stdout or "").splitlines()
     if result.returncode != 0:
