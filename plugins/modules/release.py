@@ -209,7 +209,10 @@ def main() -> None:
         text = [result["message"], result["log"], result["state"], result["hint"]]
         module.fail_json(msg="\n".join(part for part in text if part), exit_code=code)
     result.setdefault("changed", bool(result.get("plan")))  # a plan alone, in check mode
-    module.exit_json(advice=result.pop("warnings", []), **result)
+    advice = result.pop("warnings", [])
+    for line in advice if params["state"] != "built" else []:  # of a build, the role shows it
+        module.warn(f"{params['app']}: {line}")
+    module.exit_json(advice=advice, **result)
 
 
 if __name__ == "__main__":

@@ -164,6 +164,9 @@ def _settings(
     timers = [timer["unit"] for timer in on_host["timers"]]
     return {
         "name": app["name"],
+        "path": options["django_app_path"],
+        "listen": on_host["listen"],
+        **({"site": options["django_app_site"]} if options["django_app_site"].get("domains") else {}),
         "unit": unit,
         "user": on_host["user"],
         "group": on_host["user"],

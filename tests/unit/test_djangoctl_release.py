@@ -263,7 +263,7 @@ def test_a_value_of_another_type_is_named_with_its_key_and_its_file(make_app, ke
 
 
 def test_every_key_of_app_json_has_a_type(app_settings):
-    assert set(app_settings) <= set(apps.SHAPE) | set(apps.ADDED)
+    assert set(apps.SHAPE) <= set(app_settings) <= set(apps.SHAPE) | set(apps.ADDED)
 
 
 @pytest.mark.parametrize("key", apps.SHAPE)

@@ -477,7 +477,9 @@ def test_a_failing_after_activate_hook_leaves_the_release_live(hooked, make_rele
 
 @pytest.fixture
 def hasty(make_app, old):
-    return make_app(start_timeout=0.2)
+    app = make_app(start_timeout=0.2)
+    swap.pin_configuration(app)  # the old release waits no longer either
+    return app
 
 
 def test_the_old_release_is_put_back_when_no_worker_starts(hasty, make_release, system):

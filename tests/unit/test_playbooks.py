@@ -115,6 +115,8 @@ def test_the_components_come_in_order(runs):
         ("web", "Provide the certificates"),
         ("web", "Serve the sites"),
         ("web", "Ask the sites"),
+        ("app", "Ask the services"),
+        ("app:web", "Say how it went"),
     ]
 
 

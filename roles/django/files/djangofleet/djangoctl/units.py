@@ -195,12 +195,14 @@ def require_free(app: App, name: str) -> None:
 def prepare(app: App, names: list[str], system: Systemd) -> None:
     """Install the stand-in's unit, and open the sockets it listens on: those of the service, so that both share them.
 
+    Without a live release all units are installed, since systemd opens no socket of a service that it does not know.
+
     :param names: the socket units of this activation. Without a live release the first of them is opened.
     :raises ActivationError: a socket could not be opened.
     """
     shared = serving(app) or names[:1]
     texts = rendered(app, app.config / "units", shared)
-    _write({name: texts[name] for name in (stand_in(app), *(() if serving(app) else shared))})
+    _write({stand_in(app): texts[stand_in(app)]} if serving(app) else texts)
     system.control("daemon-reload")  # also for what an activation that broke off has written
     for name in shared:
         if system.active(name) and is_open(app, name):
