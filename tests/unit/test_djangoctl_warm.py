@@ -344,7 +344,7 @@ def test_hooks_of_the_project_are_called_too(serve, tmp_path, kind):
 # What must not cross the fork
 
 DJANGO = """
-import asyncio, os, threading
+import asyncio, gc, os
 from django.conf import settings
 settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db", "CONN_MAX_AGE": None}},
     SECRET_KEY="x", ALLOWED_HOSTS=["*"])
@@ -354,7 +354,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 def application(environ, start_response):
     connection = connections["default"]
-    body = b"own" if connection.connection is None else b"shared"
+    body = b"own" if connection.connection is None and gc.get_freeze_count() else b"shared"
     connection.cursor().execute("SELECT 1")
     connection.close_pool = lambda: open("pool", "a").write("x")
     asyncio.run(sync_to_async(lambda: None)())
