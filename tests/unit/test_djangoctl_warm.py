@@ -316,6 +316,22 @@ def test_a_service_that_cannot_be_warmed_in_time_starts_without(serve, kind, sle
     assert "starting without" in gunicorn.said
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "raise __import__('asyncio').CancelledError",
+        "sys.exit(7)",
+        "status, headers = '302 Found', [('Location', 'https://[')]",
+    ],
+)
+@each_way
+def test_a_service_starts_even_after_what_is_no_exception(serve, kind, body):
+    gunicorn = serve(f"if not IS_WARM: IS_WARM.append(True); {body}", kind)
+    assert gunicorn.is_ready(), gunicorn.said
+    gunicorn.wait(2)
+    assert gunicorn.ask() == (200, "warm")
+
+
 def test_a_cold_start_keeps_the_process(serve):
     """systemd knows it by its id."""
     gunicorn = serve("if path == '/away': time.sleep(60)", health={"path": "/away", "timeout": 1})
