@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -29,6 +30,7 @@ class FakeSystemd:
         self.app, self.up, self.on, self.calls, self.failing = app, set(), set(), [], {}
         self.managed, self.mute, self.broken, self.falling = [], set(), set(), {}
         self.workers = 1  # how many the service says that it starts
+        self.shown, self.logged = {}, []
         self.environments = []  # what the live environment was when each unit was started
 
     def control(self, *words):
@@ -80,6 +82,14 @@ class FakeSystemd:
         """`falling` names the releases in which a unit does not stay up."""
         return unit in self.up and releases.live_id(self.app) not in self.falling.get(unit, ())
 
+    def show(self, units):
+        """What a test says of a unit, over what follows from whether it is up."""
+        states = {unit: {"Id": unit, "ActiveState": "active" if unit in self.up else "inactive"} for unit in units}
+        return {unit: state | self.shown.get(unit, {}) for unit, state in states.items()}
+
+    def events(self, units, pattern, since):
+        return [(unit, message) for unit, message in self.logged if unit in units and re.search(pattern, message)]
+
     def enabled(self, unit):
         return unit in self.on
 
@@ -111,6 +121,11 @@ def old(app, make_release, system):
     return release
 
 
+def installed():
+    """The names of the unit files that systemd reads."""
+    return {path.name for path in swap.units.DIRECTORY.iterdir()}
+
+
 def live_json(app):
     return json.loads((app.root / "live.json").read_text())
 
@@ -120,14 +135,14 @@ def test_the_order_of_a_swap(app, make_release, system, old):
     assert swap.activate(app, new, system) is True
     assert system.asked == [
         "daemon-reload",
-        f"enable {SOCKET} {SERVICE}",
         f"stop {NEXT}",
         f"start {NEXT}",
+        f"enable {SOCKET} {SERVICE}",
         f"restart {SERVICE}",
         f"stop {NEXT}",
     ]
     moments = {call[0]: call[1:] for call in system.calls}
-    assert moments[f"enable {SOCKET} {SERVICE}"] == ("old", None, ["a.css"])
+    assert moments["daemon-reload"] == ("old", None, ["a.css"])
     # What its pages name is served before the stand-in answers; `current` is turned over before the restart only.
     assert moments[f"start {NEXT}"] == ("old", "new", ["a.css", "b.css"])
     assert moments[f"restart {SERVICE}"] == ("new", "new", ["a.css", "b.css"])
@@ -139,10 +154,22 @@ def test_the_order_of_a_swap(app, make_release, system, old):
 
 def test_the_first_release_opens_the_socket(app, make_release, system):
     assert swap.activate(app, make_release(app, "one"), system)
-    assert system.asked[:3] == ["daemon-reload", f"enable {SOCKET} {SERVICE}", f"start {SOCKET}"]
+    assert system.asked[:4] == ["daemon-reload", f"restart {SOCKET}", f"stop {NEXT}", f"start {NEXT}"]
     assert system.on == {SOCKET, SERVICE}
     assert live_json(app)["release"] == "one"
     assert live_json(app)["history"] == ["one"]
+
+
+def test_a_first_release_that_needs_data_says_how_to_load_it(app, make_release, system):
+    system.failing["start", NEXT] = 1
+    with pytest.raises(GateError) as caught:
+        swap.activate(app, make_release(app, "one"), system)
+    assert "djangoctl shop manage --release one loaddata" in caught.value.hint
+    make_release(app, "zero", live=True)
+    system.failing["start", NEXT] = 1
+    with pytest.raises(GateError) as caught:
+        swap.activate(app, make_release(app, "two"), system)
+    assert "loaddata" not in caught.value.hint
 
 
 def test_activating_a_live_release_again_does_nothing(app, system, old):
@@ -194,7 +221,8 @@ def test_the_old_release_is_put_back_when_the_service_does_not_start(app, make_r
     with pytest.raises(ActivationError) as caught:
         swap.activate(app, make_release(app, "new", {"a.css": "other"}), system)
     assert (app.static / "a.css").read_text() == "old"
-    assert system.asked[-4:] == [f"start {NEXT}", f"restart {SERVICE}", f"restart {SERVICE}", f"stop {NEXT}"]
+    started = [call for call in system.asked if not call.startswith("enable")]
+    assert started[-4:] == [f"start {NEXT}", f"restart {SERVICE}", f"restart {SERVICE}", f"stop {NEXT}"]
     assert [call[1] for call in system.calls if call[0] == f"restart {SERVICE}"] == ["new", "old"]
     assert releases.live_id(app) == "old"
     assert live_json(app) == before
@@ -219,14 +247,20 @@ def test_a_first_release_whose_service_does_not_start(app, make_release, system)
     assert not (app.root / "live.json").exists()
 
 
-@pytest.mark.parametrize("verb", ["enable", "start"])
-def test_a_socket_that_cannot_be_opened(app, make_release, system, verb):
-    system.failing[verb, {"enable": SERVICE, "start": SOCKET}[verb]] = 1
+def test_a_socket_that_cannot_be_opened(app, make_release, system):
+    system.failing["restart", SOCKET] = 1
     with pytest.raises(ActivationError, match="socket could not be opened") as caught:
         swap.activate(app, make_release(app, "one"), system)
     assert caught.value.log == "Job failed. See journalctl."
     assert releases.live_id(app) is None
     assert f"start {NEXT}" not in system.asked
+
+
+def test_units_that_cannot_be_enabled(app, make_release, system, old):
+    system.failing["enable", SERVICE] = 1
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(app, make_release(app, "new"), system)
+    assert (caught.value.state, releases.live_id(app)) == ("release old was put back", "old")
 
 
 # Pending restarts
@@ -314,6 +348,23 @@ def test_going_back_and_forth(app, make_release, system, old):
     swap.activate(app, swap.previous(app), system)
     assert (releases.live_id(app), live_json(app)["history"]) == ("old", ["new", "old"])
     assert swap.previous(app).id == "new"
+
+
+def test_a_rollback_never_goes_back_to_what_was_rolled_back_from(app, make_release, system, old):
+    newer = [make_release(app, name) for name in ("newer", "newest")]
+    for release in newer:
+        swap.activate(app, release, system)
+    swap.activate(app, swap.previous(app), system, rolls_back=True)
+    assert releases.live_id(app) == "newer"
+    assert swap.previous(app).id == "old", "a second one goes further back"
+    swap.activate(app, swap.previous(app), system, rolls_back=True)
+    assert live_json(app)["rolled_back"] == ["newer", "newest"]
+    with pytest.raises(ConfigError, match="newer, newest was rolled back from, and goes live only by its name"):
+        swap.previous(app)
+    swap.activate(app, newer[1], system, rolls_back=True)
+    assert live_json(app)["rolled_back"] == ["newer"], "it is taken for good now, and no other for bad"
+    swap.activate(app, old, system)
+    assert swap.previous(app).id == "newest"
 
 
 def test_the_previous_release_is_neither_removed_nor_failed(app, make_release, system, old):
@@ -455,7 +506,9 @@ def test_a_failing_after_activate_hook_leaves_the_release_live(hooked, make_rele
 
 @pytest.fixture
 def hasty(make_app, old):
-    return make_app(start_timeout=0.2)
+    app = make_app(start_timeout=0.2)
+    swap.pin_configuration(app)  # the old release waits no longer either
+    return app
 
 
 def test_the_old_release_is_put_back_when_no_worker_starts(hasty, make_release, system):
@@ -466,7 +519,8 @@ def test_the_old_release_is_put_back_when_no_worker_starts(hasty, make_release, 
     assert (caught.value.code, caught.value.state) == (7, "release old was put back")
     assert f"no worker of {SERVICE} was ready within 0.2 s" in caught.value.log
     # The stand-in covers all of it: it goes when the old release is up again.
-    assert system.asked[-3:] == [f"restart {SERVICE}", f"restart {SERVICE}", f"stop {NEXT}"]
+    again = [call for call in system.asked if call in (f"restart {SERVICE}", f"stop {NEXT}")]
+    assert again[-3:] == [f"restart {SERVICE}", f"restart {SERVICE}", f"stop {NEXT}"]
 
 
 def test_no_worker_on_either_release_is_reported(hasty, make_release, system):
@@ -574,13 +628,17 @@ def test_the_old_release_is_put_back_when_a_process_does_not_stay_up(make_app, m
     assert caught.value.log.startswith("django-shop-mail.service did not stay up\n")
     # The stand-in serves until it is known that they stay up.
     moved = [f"restart {SERVICE}", "restart django-shop-mail.service"]
-    assert system.asked[-5:] == [*moved, *moved, f"stop {NEXT}"]
+    assert [call for call in system.asked if call.startswith("restart")][-3:] == [*moved, f"restart {SERVICE}"]
+    assert system.asked[-1] == f"stop {NEXT}"
+    assert "django-shop-mail.service" not in system.up, "the old release's configuration does not have it"
+    assert installed() == {SOCKET, SERVICE, NEXT}
 
 
 def test_a_process_that_stays_up_on_neither_release_does_not_mean_that_nothing_serves(
     make_app, make_release, system, old
 ):
     app = make_app(processes=["django-shop-mail.service"])
+    swap.activate(app, old, system)
     system.falling["django-shop-mail.service"] = ["new", "old"]
     with pytest.raises(ActivationError) as caught:
         swap.activate(app, make_release(app, "new"), system)
@@ -710,6 +768,7 @@ def test_pinned_files_keep_owner_and_mode(app, monkeypatch):
     monkeypatch.setattr(swap.os, "chown", lambda path, *ids: owned.__setitem__(path.stat().st_ino, ids))
     stat = type(app.config).stat
     owners = {app.config: (0, 901), app.config / "app.json": (0, 902), app.config / "env": (903, 904)}
+    owners |= {app.config / "units" / SERVICE: (0, 905)}
 
     def owned_by_others(path, **options):
         found = stat(path, **options)
@@ -721,7 +780,8 @@ def test_pinned_files_keep_owner_and_mode(app, monkeypatch):
     swap.pin_configuration(app)
     live = app.pinned.resolve()
     paths = {live: (0, 901), live / "app.json": (0, 902), live / "env": (903, 904)}
-    assert owned == {stat(path).st_ino: ids for path, ids in paths.items()}
+    paths |= {live / "units": (0, 901), live / "units" / SERVICE: (0, 905)}
+    assert {path: owned[stat(path).st_ino] for path in paths} == paths
     modes = {path.name: stat(path).st_mode & 0o777 for path in (live / "app.json", live / "env")}
     assert (stat(live).st_mode & 0o777, modes) == (0o750, {"app.json": 0o640, "env": 0o600})
 
