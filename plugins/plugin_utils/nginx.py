@@ -26,6 +26,7 @@ UNIT = "nginx.service"
 WRITABLE = ("/run", "/var/cache/nginx", "/var/lib/nginx", "/var/log/nginx")
 # Gunicorn takes a first line of 8190 bytes, and so does Nginx in a buffer of 8k.
 LONGEST_URI = 8000
+MOST_CONNECTIONS = 65535  # that Nginx counts for a key
 USUAL_PORTS = {"http": 80, "https": 443}
 # A variable of Nginx has letters, digits and underscores; no two names of sites become the same.
 IDENTIFIER = str.maketrans({"_": "_u", ".": "_d", "-": "_h"})
@@ -105,7 +106,13 @@ def config(
         "run_in_sandbox": run_in_sandbox(lines),
         "http2_directive": modern,
         "post_quantum_group": modern,
-        "sites": [_resolved(site, ports, headers) for _path, site in _sites(values)],
+        "sites": [
+            {
+                "connections_per_address": values["nginx_connections_per_address"],
+                **_resolved(site, ports, headers),
+            }
+            for _path, site in _sites(values)
+        ],
     }
 
 
@@ -186,6 +193,7 @@ def _host_problems(values: Mapping[str, Any]) -> Iterator[str]:
             yield problem(name, values[name], "a port from 1 to 65535")
     if values["nginx_http_port"] == values["nginx_https_port"]:
         yield problem("nginx_https_port", values["nginx_https_port"], "another port than nginx_http_port")
+    yield from _count_problems("nginx_connections_per_address", values["nginx_connections_per_address"])
     fewest = 2 * values["nginx_worker_connections"]
     if values["nginx_worker_rlimit_nofile"] < fewest:
         wish = f"{fewest} or more, twice nginx_worker_connections"
@@ -220,6 +228,7 @@ def _site_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
     if site["canonical_redirect"] and any("*" in domain for domain in site["domains"][:1]):
         yield f"{path}.canonical_redirect: is on and the first domain has a '*'; give one without first"
     yield from _header_problems(f"{path}.headers", site["headers"])
+    yield from _count_problems(f"{path}.connections_per_address", site.get("connections_per_address", 0))
     yield from _tls_problems(path, site)
     yield from _upstream_problems(path, site)
     if "maintenance" in site:
@@ -256,6 +265,11 @@ def _upstream_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
     for where, server in labelled(f"{path}.upstream.servers", servers or []):
         if not is_server(server):
             yield problem(where, server, "unix:/path, host:port, address:port or [IPv6]:port")
+
+
+def _count_problems(path: str, value: int) -> Iterator[str]:
+    if not 0 <= value <= MOST_CONNECTIONS:
+        yield problem(path, value, f"a number up to {MOST_CONNECTIONS}, or 0 for no limit")
 
 
 def _header_problems(path: str, headers: Mapping[str, Any]) -> Iterator[str]:

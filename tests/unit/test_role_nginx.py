@@ -637,6 +637,27 @@ def test_a_second_try_is_bounded(nginx):
     assert root.one("proxy_read_timeout") == root.one("proxy_send_timeout") == "77s"
 
 
+def test_an_address_has_so_many_requests_of_an_app_in_hand(nginx, site):
+    http = nginx("nginx.conf").all("http")[0]
+    (zone,) = http.values("limit_conn_zone")
+    assert zone[0] == "$binary_remote_addr"
+    assert http.one("limit_conn_status") == "429"
+    name = zone[1].removeprefix("zone=").partition(":")[0]
+    static = [{"url": "/static/", "path": "/srv/static"}]
+    for given, variables, expected in (
+        ({}, {}, [[name, "100"]]),
+        ({}, {"nginx_connections_per_address": 7}, [[name, "7"]]),
+        ({"connections_per_address": 9}, {"nginx_connections_per_address": 7}, [[name, "9"]]),
+        ({"connections_per_address": 0}, {}, []),
+        ({}, {"nginx_connections_per_address": 0}, []),
+    ):
+        (server,) = site({**SHOP, "static": static, **given}, **variables).all("server")
+        assert server.location("/").values("limit_conn") == expected
+        # A page may have more files than that, which a browser asks for at once over HTTP/2.
+        assert not server.all("limit_conn")
+        assert not server.location("^~", "/static/").all("limit_conn")
+
+
 def test_site_settings(site):
     wish = {"client_max_body_size": "25m", "proxy_read_timeout": "5m", "buffering": False, "extra_config": "a 1;\nb 2;"}
     _plain, tls = site({**SECURE, **wish}).all("server")

@@ -242,3 +242,22 @@ def status_over_http2(address: str, authority: str, *headers: tuple[bytes, bytes
 )
 def test_http2_has_no_chunks(address, authority, headers, status):
     assert status_over_http2(address, authority, *headers) == status
+
+
+def test_an_address_holds_no_more_than_its_share(address, authority, browse):
+    """At most 100 connections, for some seconds."""
+    browser = browse("guestbook.test")
+    context = ssl.create_default_context(cafile=authority)
+    held = []
+    try:
+        for _ in range(100):
+            plain = socket.create_connection((address, 443), timeout=10)
+            held.append(context.wrap_socket(plain, server_hostname="guestbook.test"))
+            held[-1].sendall(b"POST / HTTP/1.1\r\nHost: guestbook.test\r\nContent-Length: 1000\r\n\r\nx")
+        answer = browser.get("/healthz")
+        assert (answer.status, security_of(answer)) == (429, SECURITY)
+        assert browser.get("/static/entries/css/site.css").status == 200
+    finally:
+        for connection in held:
+            connection.close()
+    wait_for_health(browser)
