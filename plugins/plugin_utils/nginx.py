@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -164,6 +165,7 @@ def _resolved(site: Mapping[str, Any], ports: Mapping[str, int], headers: Mappin
         "proxy_read_timeout": None,
         "maintenance": None,
         **site,
+        "static": [{**place, "hidden_pattern": _hidden(place["hidden"])} for place in site["static"]],
         "certificate": certificate,
         "upstream": upstream and {**upstream, "servers": list(dict.fromkeys(upstream["servers"]))},
         "redirect_to_https": site.get("redirect_to_https", certificate is not None),
@@ -177,6 +179,11 @@ def _resolved(site: Mapping[str, Any], ports: Mapping[str, int], headers: Mappin
         "hsts_header": _hsts(site["hsts"]),
         "has_own_root": any((place["match"], place["path"]) == ("prefix", "/") for place in site["locations"]),
     }
+
+
+def _hidden(names: Iterable[str]) -> str:
+    """What matches the path of a file of these names, compressed or not."""
+    return rf"/(?:{'|'.join(re.escape(name) for name in names)})(?:\.(?:br|gz))?$"
 
 
 def _hsts(hsts: Mapping[str, Any]) -> str:
@@ -201,6 +208,10 @@ def _host_problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _path_problems("nginx_acme_webroot", values["nginx_acme_webroot"])
     yield from _network_problems("nginx_real_ip.trusted", values["nginx_real_ip"]["trusted"])
     yield from _header_problems("nginx_headers", values["nginx_headers"])
+    policies = {name: values[name] for name in ("nginx_media_policy", "nginx_media_pdf_policy")}
+    for name, policy in policies.items():
+        if (policy and not matches("line", policy)) or "$" in policy:
+            yield problem(name, policy, "a line without '$', or an empty text")
     if not matches("header", values["nginx_real_ip"]["header"]):
         yield problem("nginx_real_ip.header", values["nginx_real_ip"]["header"], "the name of a header")
     for path, package in labelled("nginx_extra_packages", values["nginx_extra_packages"]):
@@ -239,6 +250,9 @@ def _site_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
             if not matches("url_directory", directory["url"]):
                 yield problem(f"{where}.url", directory["url"], f"a path with a slash at both ends, such as /{kind}/")
             yield from _path_problems(f"{where}.path", directory["path"])
+            for place, name in labelled(f"{where}.hidden", directory.get("hidden", [])):
+                if not matches("file_name", name):
+                    yield problem(place, name, "the name of a file")
     for where, location in labelled(f"{path}.locations", site["locations"]):
         if location["match"] != "regex" and location["path"][:1] not in ("/", "@"):
             wish = "a path that begins with '/', or add match: regex"

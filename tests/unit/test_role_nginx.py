@@ -473,7 +473,7 @@ def test_hsts_everywhere_or_nowhere(site, hsts, expected):
     media = [{"url": "/media/", "path": "/srv/media"}]
     wish = {**SECURE, "static": static, "media": media, **({} if hsts is None else {"hsts": hsts})}
     _plain, tls = site(wish).all("server")
-    (nested,) = tls.location("^~", "/static/").all("location")
+    nested = tls.location("^~", "/static/").all("location")[-1]
     for place in (tls, tls.location("^~", "/static/"), nested, tls.location("^~", "/media/")):
         assert place.headers().get("Strict-Transport-Security") == expected
         assert place.headers()["X-Request-ID"] == "$request_id"
@@ -705,7 +705,7 @@ def test_static(site):
     assert location.one("gzip_static") == location.one("brotli_static") == "on"
     assert location.one("access_log") == "off"
     assert not location.all("proxy_pass")
-    (hashed,) = location.all("location")
+    hashed = location.all("location")[-1]
     assert hashed.one("expires") == "off"
     assert hashed.headers()["Cache-Control"] == "public, max-age=31536000, immutable"
     for place in (location, hashed):
@@ -748,8 +748,7 @@ def test_links_are_not_followed_out_of_a_directory(site, kind, links, expected):
 )
 def test_only_djangos_hashed_names_are_immutable(site, path, hashed):
     wish = {**SHOP, "static": [{"url": "/static/", "path": "/srv/static"}]}
-    (location,) = site(wish).all("server")[0].location("^~", "/static/").all("location")
-    sign, pattern = location.args
+    sign, pattern = site(wish).all("server")[0].location("^~", "/static/").all("location")[-1].args
     assert sign == "~"
     assert bool(re.search(pattern, path)) is hashed
 
@@ -764,11 +763,67 @@ def test_media_runs_no_script(nginx, site):
     (media,) = [m for m in nginx("djangofleet/maps.conf").all("map") if m.args[1] == policy]
     assert media.args[0] == "$sent_http_content_type"
     values = dict(entry.words for entry in media.block)
-    assert values.pop("application/pdf") == ""
+    # No browser shows a PDF in a sandbox.
+    assert values.pop("application/pdf") == "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'"
     assert list(values) == ["default"]
     assert "sandbox" in values["default"]
     assert "default-src 'none'" in values["default"]
     assert "script-src" not in values["default"]
+
+
+def test_policies_of_uploads_can_be_changed(nginx, site):
+    root = nginx("djangofleet/maps.conf", nginx_media_policy="sandbox", nginx_media_pdf_policy="")
+    (media,) = [found for found in root.all("map") if found.args[1] == "$djangofleet_media_policy"]
+    assert [entry.words for entry in media.block] == [["default", "sandbox"], ["application/pdf", ""]]
+    own = {"Content-Security-Policy": "default-src 'self'"}
+    (server,) = site({**SHOP, "headers": own, "media": [{"url": "/media/", "path": "/srv/media"}]}).all("server")
+    assert server.location("^~", "/media/").headers()["Content-Security-Policy"] == "$djangofleet_media_policy"
+    assert server.location("^~", "/media/").headers()["Referrer-Policy"]
+
+
+def test_an_uploaded_script_is_a_text(site):
+    def scripts(**more):
+        wish = {"url": "/media/", "path": "/srv/media", **more}
+        (server,) = site({**SHOP, "media": [wish]}).all("server")
+        places = server.location("^~", "/media/").all("location")
+        return [place for place in places if place.args[0] == "~*"]
+
+    (location,) = scripts()
+    for path, is_script in (("/media/a.js", True), ("/media/A.MJS", True), ("/media/a.json", False)):
+        assert bool(re.search(location.args[1], path, re.I)) is is_script
+    assert location.one("default_type") == "text/plain"
+    assert location.all("types")[0].block == []
+    # Nothing of its own, or it would lose the headers of the directory.
+    assert not location.all("add_header")
+    assert scripts(scripts=True) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "hidden"),
+    [
+        ("/static/staticfiles.json", True),
+        ("/static/a/staticfiles.json", True),
+        ("/static/staticfiles.json.gz", True),
+        ("/static/own.txt.br", True),
+        ("/static/staticfilesxjson", False),
+        ("/static/mystaticfiles.json", False),
+        ("/static/staticfiles.json.map", False),
+        ("/static/.maintenance.html", True),
+        ("/static/.git/config", True),
+        ("/static/a/.env", True),
+        ("/static/.well-known/x", False),
+        ("/static/.well-known-not", True),
+        ("/static/a.b/c.css", False),
+    ],
+)
+def test_what_tools_leave_among_static_files_is_not_there(site, path, hidden):
+    wish = {"url": "/static/", "path": "/srv/static", "hidden": ["staticfiles.json", "own.txt"]}
+    places = site({**SHOP, "static": [wish]}).all("server")[0].location("^~", "/static/").all("location")
+    patterns = [place.args[1] for place in places if place.all("return")]
+    assert [place.one("return") for place in places if place.all("return")] == ["404", "404"]
+    assert any(re.search(pattern, path) for pattern in patterns) is hidden
+    default = site({**SHOP, "static": [{"url": "/static/", "path": "/srv"}]}).all("server")[0]
+    assert "staticfiles" in default.location("^~", "/static/").all("location")[1].args[1]
 
 
 def test_locations(site):

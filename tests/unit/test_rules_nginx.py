@@ -104,6 +104,7 @@ def test_hostile_names_are_refused(name):
         ({"maintenance": {"page": "page.html"}}, "maintenance.page"),
         ({"maintenance": {"page": "/p", "allow": ["10.0.0.1", "all"]}}, "maintenance.allow[1]"),
         ({"headers": {"X Own": "a"}}, "headers"),
+        ({"static": [{"url": "/static/", "path": "/a", "hidden": ["a/b"]}]}, "static[0].hidden[0]"),
         ({"connections_per_address": -1}, "connections_per_address"),
         ({"connections_per_address": 65536}, "connections_per_address"),
         ({"headers": {"X-Own": "$host"}}, "headers.X-Own"),
