@@ -618,6 +618,52 @@ def test_headers_to_the_app(nginx):
     } <= cleared  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["X-Script-Name", "X-Forwarded-User", "X-SSL-Client-Verify", "Auth-User", "X-Auth-Request-Email", "X-Scheme"],
+)
+def test_nobody_says_who_they_are_by_themselves(nginx, header):
+    assert dict(nginx("djangofleet/proxy.conf").values("proxy_set_header"))[header] == ""
+
+
+def test_the_scheme_in_a_header_of_the_apps_own(nginx):
+    sites = [
+        {**SHOP, "forwarded_proto_header": "X-Forwarded-Protocol"},
+        {"name": "a", "domains": ["a.test", "b.test"], "forwarded_proto_header": "x-forwarded-protocol"},
+        {"name": "c", "domains": ["c.test"], "forwarded_proto_header": "X-Forwarded-Ssl"},
+        {"name": "d", "domains": ["d.test"]},
+    ]
+    for variables, scheme in (({}, "$scheme"), ({"nginx_real_ip": {"trusted": ["10.0.0.1"]}}, "$djangofleet_scheme")):
+        maps = {
+            found.args[1]: found for found in nginx("djangofleet/maps.conf", nginx_sites=sites, **variables).all("map")
+        }
+        root = nginx("djangofleet/proxy.conf", nginx_sites=sites, **variables)
+        headers = dict(root.values("proxy_set_header"))
+        assert len(headers) == len(root.all("proxy_set_header"))
+        protocol = maps[headers["X-Forwarded-Protocol"]]
+        assert protocol.args[0] == "$server_name"
+        assert [entry.words for entry in protocol.block] == [
+            ["default", ""], ["shop.example.com", scheme], ["a.test", scheme],
+        ]  # fmt: skip
+        switch = maps[maps[headers["X-Forwarded-Ssl"]].one("c.test")]
+        assert switch.args[0] == scheme
+        assert [entry.words for entry in switch.block] == [["default", ""], ["https", "on"]]
+
+
+def test_a_trusted_proxy_may_say_who_somebody_is(nginx, problems):
+    real_ip = {"trusted": ["10.0.0.1"], "passed_headers": ["X-Forwarded-User"]}
+    headers = dict(nginx("djangofleet/proxy.conf", nginx_real_ip=real_ip).values("proxy_set_header"))
+    maps = {found.args[1]: found for found in nginx("djangofleet/maps.conf", nginx_real_ip=real_ip).all("map")}
+    passed = maps[headers["X-Forwarded-User"]]
+    assert passed.args[0] == "$djangofleet_trusted"
+    assert [entry.words for entry in passed.block] == [["default", ""], ["1", "$http_x_forwarded_user"]]
+    assert headers["X-Forwarded-Email"] == ""
+    (line,) = problems(SHOP, nginx_real_ip={"passed_headers": ["X-Forwarded-User"]})
+    assert line.startswith("nginx_real_ip.passed_headers: ")
+    (line,) = problems(SHOP, nginx_real_ip={**real_ip, "passed_headers": ["X-Forwarded-For"]})
+    assert line.startswith("nginx_real_ip.passed_headers[0]: ")
+
+
 def test_only_websockets_are_upgraded(nginx):
     upgrade, connection, *_others = nginx("djangofleet/maps.conf").all("map")
     assert upgrade.args == ["$http_upgrade", "$djangofleet_upgrade"]
