@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CONFIG
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CONFIG, wheel_of
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import (
     is_address,
     is_domain,
@@ -63,13 +63,16 @@ KINDS = (
     ("python", "program", "the absolute path of an interpreter"),
     ("gunicorn.workers", "workers", "auto or a number above 0"),
     ("health.path", "request", "a path that begins with a slash"),
+    ("health.warm[]", "request", "a path that begins with a slash"),
     ("files[].dest", "file", PATH_IN_SOURCE),
     ("shared_paths[]", "below", PATH_IN_SOURCE),
     ("system_packages[]", "package", "the name of a Debian package"),
     ("build_packages[]", "package", "the name of a Debian package"),
+    ("hooks.before_collectstatic[]", "text", "a command"),
     ("hooks.build[]", "text", "a command"),
     ("hooks.before_migrate[]", "text", "a command"),
     ("hooks.after_migrate[]", "text", "a command"),
+    ("hooks.after_first_migrate[]", "text", "a command"),
     ("hooks.before_activate[]", "text", "a command"),
     ("hooks.after_activate[]", "text", "a command"),
     ("processes[].name", "unit", UNIT_NAME),
@@ -170,8 +173,11 @@ def _source_problems(source: Mapping[str, Any], path: str, is_there: Callable[[s
     if "path" in source and not is_there(source["path"], "directory"):
         yield problem(f"{path}.source.path", source["path"], "a directory on the controller")
     package = source.get("package", "")
-    if package.endswith(".whl") and not is_there(package, "file"):
+    wheel = wheel_of(package)
+    if wheel and not is_there(wheel, "file"):
         yield problem(f"{path}.source.package", package, "a wheel on the controller, or a requirement")
+    if source["constraints"] and not package:
+        yield problem(f"{path}.source.constraints", ", ".join(source["constraints"]), "it beside package only")
 
 
 def is_on_controller(path: str, kind: str) -> bool:
@@ -202,9 +208,10 @@ def _unit_problems(app: Mapping[str, Any], path: str) -> Iterator[str]:
 
 
 def _environment_problems(app: Mapping[str, Any], path: str) -> Iterator[str]:
-    for name in app["environment"]:
-        if not matches("variable", name):
-            yield problem(f"{path}.environment", name, "a name of letters, digits and underscores")
+    for key in ("environment", "build_environment"):
+        for name in app[key]:
+            if not matches("variable", name):
+                yield problem(f"{path}.{key}", name, "a name of letters, digits and underscores")
     if "url" in app["database"]:
         yield from _url_problems(app["database"]["url"], f"{path}.database.url")
     if "DATABASE_URL" in app["environment"]:

@@ -1,14 +1,17 @@
-"""Removes releases that nobody goes back to, and the static files that only they had."""
+"""Removes releases that nobody goes back to, and the static files and environments that only they had."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from . import release as releases
+from . import tree
 from .app import App
+from .rehearsal import remove_interrupted
 from .release import FAILED, GOOD, Release, read_json
+from .static import collected
+from .venv import remove_unused
 
 
 def prune(app: App) -> list[str]:
@@ -21,9 +24,12 @@ def prune(app: App) -> list[str]:
     keep = {release.id for release in kept(app, everything)}
     removed = [release for release in everything if release.id not in keep]
     for release in removed:
-        shutil.rmtree(release.path)
+        tree.remove(release.path)
+    remaining = [release for release in everything if release.id in keep]
     if removed:
-        _remove_orphans(app, [release for release in everything if release.id in keep])
+        _remove_orphans(app, remaining)
+    remove_unused(app, remaining)
+    remove_interrupted(app)
     return [release.id for release in removed]
 
 
@@ -58,8 +64,8 @@ def _remove_orphans(app: App, remaining: list[Release]) -> None:
     """Remove published static files that none of the remaining releases has."""
     wanted = set()
     for release in remaining:
-        root = (release.path / "static").resolve()
-        for directory, _names, files in os.walk(root):
+        root = collected(release)
+        for directory, _names, files in os.walk(root) if root else ():
             wanted |= {os.path.relpath(os.path.join(directory, name), root) for name in files}
     for directory, _names, files in os.walk(app.static, topdown=False):
         for name in files:
