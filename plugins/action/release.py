@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import wheel_of
 
 # No part of a release unless somebody says otherwise: what belongs to the checkout or to the machine that it lies on.
 EXCLUDE = (".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", "*.pyc", ".DS_Store")
@@ -125,27 +126,29 @@ class ActionModule(ActionBase):
             return self._send(arguments, "archive", archive, task_vars)
 
     def _from_package(self, arguments: dict, package: str, task_vars: dict) -> dict:
-        path = os.path.expanduser(package)
-        if not path.endswith(".whl"):
+        wheel = wheel_of(package)
+        if not wheel:
             named = {"version": label(package), "revision": package}
             return self._ask({**named, **arguments, "source": {"package": package}}, task_vars)
+        path, extras = os.path.expanduser(wheel), package.removeprefix(wheel)
         if not os.path.isfile(path):
             raise AnsibleActionFail(
                 f"django_app.source.package of app '{arguments['app']}': '{package}' is no file on the controller; "
                 "give the path of a wheel, or a requirement"
             )
-        arguments = {"version": os.path.basename(path).removesuffix(".whl"), **arguments, "revision": file_digest(path)}
+        version = os.path.basename(path).removesuffix(".whl")
+        arguments = {"version": version, **arguments, "revision": file_digest(path) + extras}
         answer = self._ask(arguments, task_vars)
         if answer.get("failed") or not answer.get("changed") or not answer.get("release"):
             return answer
-        return self._send(arguments, "package", path, task_vars)
+        return self._send(arguments, "package", path, task_vars, extras)
 
-    def _send(self, arguments: dict, key: str, path: str, task_vars: dict) -> dict:
+    def _send(self, arguments: dict, key: str, path: str, task_vars: dict, extras: str = "") -> dict:
         directory = self._make_tmp_path()
         try:
             remote = self._connection._shell.join_path(directory, os.path.basename(path))
             self._transfer_file(path, remote)
-            return self._ask({**arguments, "source": {key: remote}}, task_vars)
+            return self._ask({**arguments, "source": {key: remote + extras}}, task_vars)
         finally:
             self._remove_tmp_path(directory)
 

@@ -57,7 +57,7 @@ options:
         type: list
         elements: str
       package:
-        description: A requirement, or the path of a wheel on the controller.
+        description: A requirement, or the path of a wheel on the controller; either may have extras.
         type: str
   revision:
     description: What names the source for good, such as a commit. Derived from the content of O(source) if not given.
@@ -193,7 +193,7 @@ def words(params: dict, check: bool) -> list[str]:
         result += [f"--revision={params['revision']}", f"--version={params['version'] or ''}", *sources]
         result += [f"--scm-version={params['scm_version']}"] if params["scm_version"] else []
         result += [f"--config={params['config']}"] if check and params["config"] else []
-        return [*result, "--rehearse" if sources else "--dry-run"] if check else result
+        return [*result, *(["--dry-run"] if not sources else ["--rehearse"] if check else [])]
     if params["state"] == "absent":
         wanted = (("--with-data", params["allow_data_removal"]), ("--dry-run", check))
         return result + [flag for flag, is_wanted in wanted if is_wanted]
@@ -284,7 +284,10 @@ def main() -> None:
         text = [result["message"], result["log"], result["state"], result["hint"]]
         module.fail_json(msg="\n".join(part for part in text if part), exit_code=code)
     result.setdefault("changed", bool(result.get("plan")))  # a plan alone, in check mode
-    module.exit_json(advice=result.pop("warnings", []), **result)
+    advice = result.pop("warnings", [])
+    for line in advice if params["state"] != "built" else []:  # of a build, the role shows it
+        module.warn(f"{params['app']}: {line}")
+    module.exit_json(advice=advice, **result)
 
 
 if __name__ == "__main__":

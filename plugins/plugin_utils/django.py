@@ -8,6 +8,7 @@ defaults of the spec.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,12 @@ def home_of(name: str, root: str) -> str:
 def listen_of(app: Mapping[str, Any]) -> str:
     """Where the app's socket listens: an absolute path, or address:port."""
     return app.get("listen", f"{RUN}/{app['name']}.sock")
+
+
+def wheel_of(package: str) -> str:
+    """The path of a wheel that may have extras, as in shop-1.4.2-py3-none-any.whl[server]; empty if it is none."""
+    match = re.fullmatch(r"(.+\.whl)(?:\[[^\]]*\])?", package)
+    return match[1] if match else ""
 
 
 def django_packages(given: Mapping[str, Any], base: Sequence[str]) -> list[str]:

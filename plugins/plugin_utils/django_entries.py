@@ -28,6 +28,7 @@ def django_entries(on_host: Mapping[str, Any], first: bool, library: str) -> lis
         {"path": config, "directory": True, "mode": "0750", "group": user},
         {"path": home, "directory": True, "mode": "0751", "group": user},
         {"path": f"{home}/releases", "directory": True, "mode": "0750", "group": user},
+        {"path": f"{home}/venvs", "directory": True, "mode": "0750", "group": user},
         {"path": on_host["checkout"], "directory": True, "mode": "0700"},
         {"path": f"{home}/static", "directory": True},
         {"path": f"{home}/media", "directory": True, "mode": "2750", "owner": user, "group": on_host["media_group"]},

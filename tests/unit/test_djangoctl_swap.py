@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -29,6 +30,7 @@ class FakeSystemd:
         self.app, self.up, self.on, self.calls, self.failing = app, set(), set(), [], {}
         self.managed, self.mute, self.broken, self.falling = [], set(), set(), {}
         self.workers = 1  # how many the service says that it starts
+        self.shown, self.logged = {}, []
         self.environments = []  # what the live environment was when each unit was started
 
     def control(self, *words):
@@ -79,6 +81,14 @@ class FakeSystemd:
     def steady(self, unit):
         """`falling` names the releases in which a unit does not stay up."""
         return unit in self.up and releases.live_id(self.app) not in self.falling.get(unit, ())
+
+    def show(self, units):
+        """What a test says of a unit, over what follows from whether it is up."""
+        states = {unit: {"Id": unit, "ActiveState": "active" if unit in self.up else "inactive"} for unit in units}
+        return {unit: state | self.shown.get(unit, {}) for unit, state in states.items()}
+
+    def events(self, units, pattern, since):
+        return [(unit, message) for unit, message in self.logged if unit in units and re.search(pattern, message)]
 
     def enabled(self, unit):
         return unit in self.on
@@ -496,7 +506,9 @@ def test_a_failing_after_activate_hook_leaves_the_release_live(hooked, make_rele
 
 @pytest.fixture
 def hasty(make_app, old):
-    return make_app(start_timeout=0.2)
+    app = make_app(start_timeout=0.2)
+    swap.pin_configuration(app)  # the old release waits no longer either
+    return app
 
 
 def test_the_old_release_is_put_back_when_no_worker_starts(hasty, make_release, system):

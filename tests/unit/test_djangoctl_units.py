@@ -63,6 +63,8 @@ class Systemd(FakeSystemd):
     def _refuses(self, name):
         if re.sub("@.*[.]", "@.", name) not in self.loaded:
             return f"Unit {name} not found."
+        if name.endswith(".socket") and units.setting(self.loaded[name], "Service") not in self.loaded:
+            return "Socket service not loaded, refusing."
         if name.endswith(".socket") and units.setting(self.loaded[name], "Service") in self.up:
             return "Socket service already active, refusing."
         if name in self.open and self.open[name] != units.address(self.loaded[name]):

@@ -116,6 +116,8 @@ def test_the_components_come_in_order(runs):
         ("web", "Serve the sites"),
         ("app", "Remove the apps that are to go"),
         ("web", "Ask the sites"),
+        ("app", "Ask the services"),
+        ("app:web", "Say how it went"),
     ]
 
 

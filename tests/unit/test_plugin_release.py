@@ -285,6 +285,17 @@ def test_a_wheel_is_named_by_its_content(ask, tmp_path):
     assert ask({"source": {"package": str(wheel)}})[1].asked[0]["revision"] != first["revision"]
 
 
+def test_a_wheel_may_have_extras(ask, tmp_path):
+    wheel = tmp_path / "shop-1.4.2-py3-none-any.whl"
+    wheel.write_bytes(b"PK1")
+    answers = [{"changed": True, "release": "x"}]
+    _answer, fake = ask({"source": {"package": f"{wheel}[server]"}}, answers=answers)
+    assert fake.asked[0]["version"] == "shop-1.4.2-py3-none-any"
+    assert fake.sent[0] == (b"PK", f"/tmp/remote/{wheel.name}")
+    assert fake.asked[1]["source"] == {"package": f"/tmp/remote/{wheel.name}[server]"}
+    assert ask({"source": {"package": str(wheel)}})[1].asked[0]["revision"] != fake.asked[0]["revision"]
+
+
 def test_a_requirement_names_itself(ask):
     _answer, fake = ask({"source": {"package": "shop==1.4.2"}})
     assert (fake.asked[0]["revision"], fake.sent) == ("shop==1.4.2", [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import ipaddress
 import json
 import re
 from collections import defaultdict
@@ -511,6 +512,47 @@ def test_sandbox_can_be_overridden_for_one_app(evaluate, sandbox, key, values):
     lines = evaluate("django", "__django_settings.sandbox", django_app=shop(sandbox=sandbox))
     assert [line for line in lines if line.startswith(f"{key}=")] == [f"{key}={value}" for value in values]
     assert "NoNewPrivileges=yes" in lines
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        ("none", {"RestrictAddressFamilies": "AF_UNIX", "PrivateNetwork": "yes", "IPAddressDeny": "any"}),
+        ("local", {"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6", "IPAddressDeny": "any"}),
+        ("full", {"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6"}),
+        (None, {"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6"}),
+    ],
+)
+def test_an_app_reaches_what_network_says(evaluate, network, expected):
+    app = shop(**({"network": network} if network else {}))
+    lines = dict(line.split("=", 1) for line in evaluate("django", "__django_settings.sandbox", django_app=app))
+    keys = ("RestrictAddressFamilies", "PrivateNetwork", "IPAddressDeny")
+    assert {key: lines[key] for key in keys if key in lines} == expected
+    assert ("IPAddressAllow" in lines) is (network == "local")
+
+
+def test_local_addresses_are_private_and_none_of_the_link(evaluate):
+    lines = evaluate("django", "__django_settings.sandbox", django_app=shop(network="local"))
+    (allowed,) = [line.partition("=")[2].split() for line in lines if line.startswith("IPAddressAllow=")]
+    networks = [ipaddress.ip_network(network) for network in allowed]
+    assert all(network.is_private for network in networks)
+    metadata = ipaddress.ip_address("169.254.169.254")
+    assert not [network for network in networks if metadata in network]
+
+
+def test_what_an_app_may_write_it_may_not_run(evaluate):
+    lines = evaluate("django", "__django_settings.sandbox", django_app=SHOP)
+    rooms = {key: value for key, value in (line.split("=", 1) for line in lines) if key.endswith("Paths")}
+    assert rooms["NoExecPaths"] == rooms["ReadWritePaths"]
+    lines = evaluate("django", "__django_settings.sandbox", django_app=shop(sandbox={"NoExecPaths": ""}))
+    assert "NoExecPaths=" in lines
+
+
+@pytest.mark.parametrize(("guest", "expected"), [([], "yes"), (["kvm"], "yes"), (["docker", "container"], "no")])
+def test_users_of_the_host_are_hidden_where_that_can_be_done(evaluate, guest, expected):
+    facts = {"ansible_facts": {"distribution_major_version": "13", "virtualization_tech_guest": guest}}
+    assert f"PrivateUsers={expected}" in evaluate("django", "__django_settings.sandbox", django_app=SHOP, **facts)
+    assert "PrivateUsers=yes" in evaluate("django", "__django_settings.sandbox", django_app=SHOP)
 
 
 def test_sandbox_of_commands_by_hand_is_that_of_the_services(units, app_json):

@@ -250,6 +250,22 @@ def test_singletons_run_on_the_first_host_of_the_inventory(wired, evaluate):
 
 
 @pytest.mark.parametrize(
+    ("web", "variables", "site"),
+    [
+        (["app1"], {}, {"domains": ["shop.example.com", "www.shop.example.com"], "port": 443, "tls": True}),
+        (["app1"], {"nginx_https_port": 8443}, {"port": 8443}),
+        (["other"], {}, None),
+    ],
+)
+def test_djangoctl_knows_where_nginx_serves_the_app(wired, evaluate, web, variables, site):
+    given = {"django_app": SHOP, "groups": {"app": ["app1"], "web": web}, **variables}
+    found = wired("django_app_site", SHOP, BLOG, **given)
+    assert found == ({**found, **site} if site else {})
+    settings = evaluate("django", "__django_settings.settings", django_app=SHOP, django_app_site=found)
+    assert settings.get("site") == (found or None)
+
+
+@pytest.mark.parametrize(
     ("primary", "hosts", "first"),
     [
         ("app2", ["app1", "app2", "app3"], "app2"),
@@ -293,7 +309,8 @@ def test_a_mistake_of_one_app_leaves_the_rest_to_be_asked_about(wired):
 
 def test_a_mistake_of_another_app_does_not_spoil_the_summary(wired, dataloader):
     """The release is live by then: a failure would tell of the wrong thing."""
-    ask, say, _stop = yaml.safe_load((ROOT / "playbooks/summary.yml").read_text())[0]["tasks"]
+    plays = yaml.safe_load((ROOT / "playbooks/summary.yml").read_text())
+    ask, _services, say, _stop = [task for play in plays for task in play["tasks"]]
     bad = BLOG | {"gunicorn": {"worker": 3}}
 
     def value(name: str, task: dict[str, Any], **variables: Any) -> Any:

@@ -32,7 +32,7 @@ def _ask(app: App, release: Release, system: Systemd, **options) -> dict:
     """
     if not release.record.get("database", True):
         return {"steps": []}
-    words = ["python", str(PLAN), release.record["application"]]
+    words = ["python", str(PLAN), release.application]
     result = system.manage(app, release.id, words, purpose="plan", **options)
     lines = (result.stdout or "").splitlines()
     if result.returncode != 0:

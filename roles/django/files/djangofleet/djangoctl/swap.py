@@ -41,23 +41,23 @@ def status(app: App, system: Systemd) -> dict:
         "release": live,
         "activated_at": record.get("activated_at"),
         "service": system.active(f"{app.unit}.service"),
-        "socket": system.active(_socket(app)),
+        "socket": system.active(units.socket_name(app)),
         "idle_units": workers.idle(app, system),
         "maintenance": app.maintenance.exists(),
-        "restart_pending": changed or units.differ(app),
+        "restart_pending": changed or units.differ(app) or _built_since(app, live, record.get("activated_at", "")),
     }
 
 
-def _socket(app: App) -> str:
-    """The socket unit that requests come through."""
-    return (units.serving(app) or [units.plain_socket(app)])[0]
+def _built_since(app: App, live: str | None, activated_at: str) -> bool:
+    """Whether the live release was built again since it went live, after somebody had removed it."""
+    return bool(live) and read_json(app.releases / live / "release.json").get("ended_at", "") > activated_at
 
 
 def pending(app: App, identity: str, system: Systemd) -> bool:
     """Whether activating that release would change anything."""
     seen = status(app, system)
-    is_open = seen["socket"] and units.is_open(app, _socket(app))
-    up = seen["service"] and is_open and not seen["idle_units"] and system.enabled(_socket(app))
+    is_open = seen["socket"] and units.is_open(app, units.socket_name(app))
+    up = seen["service"] and is_open and not seen["idle_units"] and system.enabled(units.socket_name(app))
     return seen["release"] != identity or seen["restart_pending"] or not up
 
 
@@ -158,11 +158,13 @@ def previous(app: App) -> Release:
     """
     live, record = releases.live_id(app), read_json(app.root / "live.json")
     rolled_back = record.get("rolled_back", [])
-    for identity in reversed(record.get("history", [])):
-        if identity not in (live, *rolled_back) and (app.releases / identity).is_dir():
-            release = releases.read(app, identity)
-            if release.state == GOOD:
-                return release
+    good = {release.id: release for release in releases.all_of(app) if release.state == GOOD and release.id != live}
+    history = record.get("history")
+    if history is None:  # lost with a damaged live.json: the release that was built last is the best guess
+        history = list(good) if live or (app.root / "live.json").exists() else []
+    for identity in reversed(history):
+        if identity in good and identity not in rolled_back:
+            return good[identity]
     left = f"; {', '.join(rolled_back)} was rolled back from, and goes live only by its name" if rolled_back else ""
     raise ConfigError(
         f"{app.name}: there is no release to go back to{left}", hint=f"djangoctl {app.name} releases lists them"

@@ -82,6 +82,16 @@ def serving(app: App) -> list[str]:
     return [name for name in names if name in installed(app)]
 
 
+def socket_name(app: App) -> str:
+    """The socket unit that requests come through."""
+    return (serving(app) or [plain_socket(app)])[0]
+
+
+def listening(app: App) -> str:
+    """Where the live service listens; where the app is to listen if nothing is live."""
+    return address(installed(app).get(socket_name(app), "")) or wanted_address(app)
+
+
 def sockets(app: App) -> list[str]:
     """The socket units of the next activation: the wanted one, then those that somebody may still use.
 
@@ -185,12 +195,14 @@ def require_free(app: App, name: str) -> None:
 def prepare(app: App, names: list[str], system: Systemd) -> None:
     """Install the stand-in's unit, and open the sockets it listens on: those of the service, so that both share them.
 
+    Without a live release all units are installed, since systemd opens no socket of a service that it does not know.
+
     :param names: the socket units of this activation. Without a live release the first of them is opened.
     :raises ActivationError: a socket could not be opened.
     """
     shared = serving(app) or names[:1]
     texts = rendered(app, app.config / "units", shared)
-    _write({name: texts[name] for name in (stand_in(app), *(() if serving(app) else shared))})
+    _write({stand_in(app): texts[stand_in(app)]} if serving(app) else texts)
     system.control("daemon-reload")  # also for what an activation that broke off has written
     for name in shared:
         if system.active(name) and is_open(app, name):

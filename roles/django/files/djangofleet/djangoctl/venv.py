@@ -18,7 +18,7 @@ from typing import IO
 
 from . import scm, tree
 from .app import App
-from .release import Release, now, read_json, write_json
+from .release import Release, now, read_json
 from .requirements import Requirements
 from .steps import Steps
 
@@ -97,7 +97,8 @@ class Installation:
         tree.give(path, self.steps.owner)
         self._install(path)
         tree.give(path, self.steps.root)
-        write_json(record, {"name": name, "made_at": now(), "files": sorted(self.requirements.texts)})
+        content = {"name": name, "made_at": now(), "files": sorted(self.requirements.texts)}
+        tree.put(venvs, record.name, json.dumps(content).encode(), 0o600)  # whoever can read a file can lock it
         self._bound_cache(path)
         return path
 
