@@ -12,6 +12,9 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CO
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.systemd import unit_lines
 
 WRITABLE = ("data", "media", "cache", "shared")  # below an app's directory
+# What suits a Nginx in front. It refuses longer URIs, and sets X-Forwarded-Proto whatever a client sent: Gunicorn need
+# not compare it with another header, in which a project may look for the scheme too.
+GUNICORN = {"limit_request_line": 8190, "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"}}
 BUILD_HOOKS = ("before_collectstatic", "build")  # run by the build of a release
 START_TIMEOUT = 90  # seconds
 
@@ -162,6 +165,7 @@ def _settings(
     app, unit = options["django_app"], on_host["unit"]
     timers = [timer["unit"] for timer in on_host["timers"]]
     return {
+        "version": 1,
         "name": app["name"],
         "path": options["django_app_path"],
         "listen": on_host["listen"],
@@ -206,9 +210,7 @@ def _gunicorn(app: Mapping[str, Any]) -> dict[str, Any]:
         "preload_app": given["preload"],
         "loglevel": given["log_level"],
         "forwarded_allow_ips": ",".join(given["forwarded_allow_ips"]),
-        # The most that Gunicorn takes. Nginx refuses a longer URI before.
-        "limit_request_line": 8190,
-        "extra": given["settings"],
+        "extra": {**GUNICORN, **given["settings"]},
     }
 
 

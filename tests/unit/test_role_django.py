@@ -531,6 +531,13 @@ def test_an_app_reaches_what_network_says(evaluate, network, expected):
     assert ("IPAddressAllow" in lines) is (network == "local")
 
 
+def test_gunicorn_takes_what_nginx_lets_pass(app_json):
+    extra = app_json(shop())["gunicorn"]["extra"]
+    assert extra == {"limit_request_line": 8190, "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"}}
+    own = app_json(shop(gunicorn={"settings": {"limit_request_line": 4094}}))["gunicorn"]["extra"]
+    assert own["limit_request_line"] == 4094
+
+
 def test_local_addresses_are_private_and_none_of_the_link(evaluate):
     lines = evaluate("django", "__django_settings.sandbox", django_app=shop(network="local"))
     (allowed,) = [line.partition("=")[2].split() for line in lines if line.startswith("IPAddressAllow=")]
