@@ -117,7 +117,7 @@ def test_the_components_come_in_order(runs):
         ("app", "Remove the apps that are to go"),
         ("web", "Ask the sites"),
         ("app", "Ask the services"),
-        ("app:web", "Say how it went"),
+        ("~^(app|web)$", "Say how it went"),
     ]
 
 
