@@ -134,6 +134,16 @@ def test_the_checks_change_nothing(path):
     }
 
 
+@pytest.mark.parametrize("path", ["check", "deploy"])
+def test_what_a_sandbox_depends_on_is_known(path):
+    """A deploy that takes a container for a machine writes other units than site.yml: nothing would start."""
+    plays = [play for play in yaml.safe_load((ROOT / "playbooks" / f"{path}.yml").read_text()) if "hosts" in play]
+    facts = re.findall(r"ansible_facts\['(\w+)'\]", (ROOT / "roles/django/vars/main.yml").read_text())
+    assert {fact.partition("_")[0] for fact in facts} == {"virtualization"}
+    assert plays[0]["gather_facts"] is True
+    assert "virtual" in plays[0]["gather_subset"]
+
+
 @pytest.mark.parametrize(("path", "check"), [("site", "check"), ("deploy", "check_apps")])
 def test_a_playbook_begins_with_a_check_and_ends_with_a_summary(path, check):
     plays = yaml.safe_load((ROOT / "playbooks" / f"{path}.yml").read_text())
