@@ -207,8 +207,10 @@ def do_maintenance(app: App, options: argparse.Namespace) -> dict:
     """Show visitors a maintenance page, or the site again. Addresses in `maintenance_allow` always see the site."""
     wanted, before = options.switch == "on", app.maintenance.exists()
     if wanted:
-        app.maintenance.write_text(maintenance_page(options.message))
-        app.maintenance.chmod(0o644)
+        temporary = releases.beside(app.maintenance)
+        temporary.write_text(maintenance_page(options.message))
+        temporary.chmod(0o644)
+        temporary.replace(app.maintenance)  # half a page would close the site without a word
     else:
         app.maintenance.unlink(missing_ok=True)
     if wanted != before:

@@ -54,6 +54,8 @@ def resolve(app: App, name: str) -> Path:
     :raises ConfigError: there is no such release.
     """
     path = app.root / name if name in ("current", "next") else app.releases / name
+    if name == "current" and app.is_pinned and os.path.lexists(app.pinned / "release"):
+        path = app.pinned / "release"  # the one that this configuration was pinned for
     if not path.exists():
         raise ConfigError(f"{app.name} has no release '{name}'", hint=f"djangoctl {app.name} releases lists them")
     return path.resolve()

@@ -42,7 +42,8 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
     """
     steps = plan(app, release, system)
     if not steps:
-        if _record_schema(app, release):  # an earlier run migrated, and then a hook failed
+        interrupted = read_json(app.root / "schema.json").get("migrating")
+        if _record_schema(app, release, hooks_pending=interrupted):  # an earlier run migrated, and did not end well
             _run_after_hooks(app, release, system)
         return []
     destructive = [f"{step['migration']}: {operation}" for step in steps for operation in step["destructive"]]
@@ -54,6 +55,8 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
             log="\n".join(destructive),
         )
     run_hooks(app, release, system, "before_migrate")
+    # Whoever finds the migrations applied has to know that they are this run's, if it does not come to record them.
+    write_json(app.root / "schema.json", {**read_json(app.root / "schema.json"), "migrating": release.id})
     result = system.manage(
         app,
         release.id,

@@ -10,6 +10,8 @@ from . import release as releases
 from .app import App
 from .release import FAILED, GOOD, Release, read_json
 
+REMOVED = ".removed-"
+
 
 def prune(app: App) -> list[str]:
     """Remove good releases beyond the app's `keep_releases`, and failed ones but the last; return their ids.
@@ -21,15 +23,26 @@ def prune(app: App) -> list[str]:
     keep = {release.id for release in kept(app, everything)}
     removed = [release for release in everything if release.id not in keep]
     for release in removed:
-        shutil.rmtree(release.path)
-    if removed:
+        _hide(app, release)
+    hidden = list(app.releases.glob(f"{REMOVED}*"))  # an interrupted run may have left some
+    if hidden:
         _remove_orphans(app, [release for release in everything if release.id in keep])
+    for path in hidden:
+        shutil.rmtree(path)
     return [release.id for release in removed]
+
+
+def _hide(app: App, release: Release) -> None:
+    """Take a release away in one step: its removal takes many, and half of a release must not pass for a good one."""
+    target = app.releases / f"{REMOVED}{release.id}"
+    shutil.rmtree(target, ignore_errors=True)
+    release.path.rename(target)
 
 
 def kept(app: App, everything: list[Release]) -> list[Release]:
     """The releases to keep, in the order given."""
-    in_use = {releases.live_id(app), releases.linked(app.next_link)} | running(app)
+    links = (app.current, app.next_link)
+    in_use = {releases.live_id(app), *map(releases.linked, links)} | running(app)
     history = read_json(app.root / "live.json").get("history", [])
     good = [release for release in everything if release.state == GOOD]
     # The most recently live release sorts last. A release that never was live sorts before all that were.

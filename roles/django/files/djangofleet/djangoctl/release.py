@@ -73,9 +73,17 @@ class Release:
         write_json(self.path / "release.json", self.record)
 
 
+def beside(path: Path) -> Path:
+    """Where the replacement of a file or link is made. The lock lets one process write at a time.
+
+    The name is always the same, so that the next write replaces what a killed process has left.
+    """
+    return path.with_name(f".{path.name}.new")
+
+
 def write_json(path: Path, content: dict) -> None:
     """Replace a JSON file by rename, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = beside(path)
     temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
     os.replace(temporary, path)
 
@@ -110,8 +118,11 @@ def all_of(app: App) -> list[Release]:
 
 
 def live_id(app: App) -> str | None:
-    """The id of the release that `current` points to; None before the first activation."""
-    return linked(app.current)
+    """The id of the live release; None before the first activation.
+
+    It is pinned with its configuration. `current` follows, and stands alone where an older djangoctl pinned.
+    """
+    return linked(app.pinned / "release") or linked(app.current)
 
 
 def linked(link: Path) -> str | None:
@@ -124,7 +135,7 @@ def linked(link: Path) -> str | None:
 
 def point(link: Path, target: Path) -> None:
     """Point a link to a directory. The link is replaced by rename, so it exists at every moment."""
-    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary = beside(link)
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(os.path.relpath(target, link.parent))
     os.replace(temporary, link)

@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from .app import App
-from .release import Release
+from .release import Release, beside
 
 # As Django's ManifestStaticFilesStorage names its files: twelve hexadecimal digits before the last ending.
 HASHED = re.compile(r"\.[0-9a-f]{12}\.")
@@ -46,7 +46,7 @@ def _place(source: Path, target: Path, replace: bool) -> bool:
     if obstacle and obstacle != target:
         obstacle.unlink()
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = beside(target)
     shutil.copyfile(source, temporary)
     shutil.copystat(source, temporary)
     temporary.chmod(0o644)

@@ -19,7 +19,7 @@ from .app import App
 from .errors import ActivationError, ConfigError, GateError
 from .hooks import run_hooks
 from .prune import prune
-from .release import GOOD, Release, now, point, read_json, write_json
+from .release import GOOD, Release, beside, now, point, read_json, write_json
 from .static import publish
 from .systemd import Systemd
 
@@ -50,7 +50,8 @@ def pending(app: App, identity: str, system: Systemd) -> bool:
     """Whether activating that release would change anything."""
     seen = status(app, system)
     up = seen["service"] and seen["socket"] and not seen["idle_units"] and system.enabled(f"{app.unit}.socket")
-    return seen["release"] != identity or seen["restart_pending"] or not up
+    done = read_json(app.root / "live.json").get("done", True)  # an older djangoctl did not write it
+    return seen["release"] != identity or seen["restart_pending"] or not up or not done
 
 
 def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead: bool = False) -> bool:
@@ -64,7 +65,7 @@ def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead:
     _require_good(app, release)
     if not pending(app, release.id, system):
         return False
-    before = releases.live_id(app)
+    before, _pin = _completed(app)
     if not allow_schema_ahead:
         _require_schema(app, release, before)
     _reload_units(app, system)
@@ -72,14 +73,28 @@ def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead:
     publish(app, release, replace=False)
     _start_stand_in(app, release, system)
     publish(app, release)
-    previous_pin = pin_configuration(app)
+    previous_pin = pin_configuration(app, release.path)
     point(app.current, release.path)
     _restart_service(app, release, before, previous_pin, system)
     _stop_stand_in(app, system)
-    _record_live(app, release)
+    _record_live(app, release, is_done=False)
     run_hooks(app, release, system, "after_activate")
     prune(app)
+    _record_live(app, release, is_done=True)
     return True
+
+
+def _completed(app: App) -> tuple[str | None, Path | None]:
+    """The release of the last activation that was completed, and the directory of the configuration pinned for it.
+
+    After an activation that broke off, what is pinned may never have started.
+    """
+    record, live = read_json(app.root / "live.json"), releases.live_id(app)
+    pin = app.pinned.resolve() if app.pinned.exists() else None
+    recorded, recorded_pin = record.get("release"), app.config / record.get("pin", app.pinned.name)
+    if recorded and recorded_pin.is_dir() and (app.releases / recorded).is_dir():
+        return recorded, recorded_pin.resolve()
+    return live, pin
 
 
 def _require_good(app: App, release: Release) -> None:
@@ -111,8 +126,11 @@ def _require_schema(app: App, release: Release, before: str | None) -> None:
         )
 
 
-def _record_live(app: App, release: Release) -> None:
-    """Write live.json: the live release, what its service was started with, and the history of activations."""
+def _record_live(app: App, release: Release, *, is_done: bool) -> None:
+    """Write live.json: the live release, what its service was started with, and the history of activations.
+
+    :param is_done: whether the hooks have run, and old releases are removed.
+    """
     history = [entry for entry in read_json(app.root / "live.json").get("history", []) if entry != release.id]
     write_json(
         app.root / "live.json",
@@ -122,6 +140,8 @@ def _record_live(app: App, release: Release) -> None:
             "fingerprint": app.fingerprint(),
             "history": [*history, release.id],
             "units": [*app["processes"], *app["timers"]],
+            "pin": app.pinned.resolve().name,
+            "done": is_done,
         },
     )
 
@@ -131,8 +151,12 @@ def previous(app: App) -> Release:
 
     :raises ConfigError: there is none.
     """
-    live = releases.live_id(app)
-    for identity in reversed(read_json(app.root / "live.json").get("history", [])):
+    live, record = releases.live_id(app), read_json(app.root / "live.json")
+    history = record.get("history", [])
+    if live in history and live != record.get("release"):  # going back to it broke off
+        history = [live]
+        live = None
+    for identity in reversed(history):
         if identity != live and (app.releases / identity).is_dir():
             release = releases.read(app, identity)
             if release.state == GOOD:
@@ -142,23 +166,31 @@ def previous(app: App) -> Release:
     )
 
 
-def pin_configuration(app: App) -> Path | None:
-    """Pin the configuration as the role last wrote it; returns the directory of the one pinned before, if any."""
-    before = app.pinned.resolve() if app.pinned.exists() else None
+def pin_configuration(app: App, release: Path | None = None) -> Path | None:
+    """Pin the configuration as the role last wrote it, together with the release that it is for.
+
+    Both change in one step. Between two, a reboot would start a release with a configuration that no gate has seen.
+
+    :param release: the live one by default.
+    :returns: the directory of the configuration that the last completed activation has pinned, if any.
+    """
+    before = _completed(app)[1]
+    release = release or (app.current.resolve() if app.current.exists() else None)
     contents = [(name, (app.config / name).read_bytes()) for name in ("app.json", "env")]
-    digest = hashlib.sha256(b"\0".join(content for _name, content in contents)).hexdigest()[:12]
-    directory = app.config / f".live-{digest}"
-    for stale in app.config.glob(".live-*"):
-        if stale not in (directory, before):
-            shutil.rmtree(stale)
+    material = b"\0".join([str(release).encode(), *(content for _name, content in contents)])
+    directory = app.config / f".live-{hashlib.sha256(material).hexdigest()[:12]}"
+    for stale in set(app.config.glob(".live-*")) - {directory, before, app.pinned.resolve()}:
+        shutil.rmtree(stale)
     directory.mkdir(mode=0o750, exist_ok=True)
     for name, _content in contents:
         # Replace each file by rename. An unchanged configuration has the same digest: this directory is in use already.
-        temporary = directory / f".{name}.{os.getpid()}"
+        temporary = beside(directory / name)
         shutil.copy2(app.config / name, temporary)
         os.chown(temporary, (app.config / name).stat().st_uid, (app.config / name).stat().st_gid)
         os.replace(temporary, directory / name)
     os.chown(directory, app.config.stat().st_uid, app.config.stat().st_gid)
+    if release:
+        point(directory / "release", release)
     point(app.pinned, directory)
     return before
 
@@ -205,9 +237,9 @@ def _restart_service(
     log = "\n".join(filter(None, [failure, system.journal(f"{app.unit}.service", JOURNAL_LINES, since)]))
     state = "nothing serves"
     if before:
-        point(app.current, app.releases / before)
         if previous_pin:
             point(app.pinned, previous_pin)
+        point(app.current, app.releases / before)
         publish(app, Release(app.releases / before, {}))
         state = f"release {before} was put back"
         if _start_all(app, system):
