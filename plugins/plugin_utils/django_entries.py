@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-SYSTEMD = "/etc/systemd/system"
 SECRET = ("environment", "build_environment", "pip_environment", "files")  # what may hold a secret of django_settings
 
 
@@ -22,7 +21,7 @@ def django_entries(on_host: Mapping[str, Any], first: bool, library: str) -> lis
     owned = {"owner": user, "group": user}
     secret = {"mode": "0600", "sensitive": True}
     env = {"template": "etc/djangofleet/app/env.j2", **secret}
-    # Units hold no secret: their templates do not even see one.
+    # Units hold no secret: their templates do not even see one. djangoctl installs them.
     units = {"django": {key: value for key, value in on_host.items() if key not in SECRET}}
     return [
         *(_program(library) if first else []),
@@ -67,7 +66,8 @@ def _program(library: str) -> Iterator[dict[str, Any]]:
 
 
 def _unit(name: str, template: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    return {"path": f"{SYSTEMD}/{name}", "template": f"etc/systemd/system/{template}.j2", "vars": dict(variables)}
+    path = f"{variables['django']['config']}/units/{name}"
+    return {"path": path, "template": f"etc/systemd/system/{template}.j2", "vars": dict(variables)}
 
 
 def _timer_units(timer: Mapping[str, Any], variables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

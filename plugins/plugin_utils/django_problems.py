@@ -55,6 +55,7 @@ KINDS = (
     ("python", "program", "the absolute path of an interpreter"),
     ("gunicorn.workers", "workers", "auto or a number above 0"),
     ("health.path", "request", "a path that begins with a slash"),
+    ("health.warm[]", "request", "a path that begins with a slash"),
     ("files[].dest", "file", PATH_IN_SOURCE),
     ("shared_paths[]", "below", PATH_IN_SOURCE),
     ("system_packages[]", "package", "the name of a Debian package"),

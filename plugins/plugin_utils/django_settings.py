@@ -48,8 +48,8 @@ def django_settings(
         "media_group": options["django_media_group"],
         "stop_timeout": max(options["django_stop_timeout"], app["gunicorn"]["graceful_timeout"] + 10),
         "stand_in_timeout": options["django_stand_in_timeout"],
-        "start_timeout": START_TIMEOUT,
-        "gate_timeout": _gate_timeout(app["health"]) + START_TIMEOUT,
+        "start_timeout": _start_timeout(app["health"]),
+        "gate_timeout": _start_timeout(app["health"]) + _gate_timeout(app["health"]),
     }
     on_host["wants"] = [
         *(service for process in on_host["processes"] for service in process["services"]),
@@ -142,6 +142,11 @@ def _pip_environment(options: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def _start_timeout(health: Mapping[str, Any]) -> int:
+    """Seconds that a service may take until it is ready: to import the application, and to warm it."""
+    return START_TIMEOUT + health["timeout"]
+
+
 def _gate_timeout(health: Mapping[str, Any]) -> int:
     """Seconds that all tries of the health check take at the most."""
     return (health["timeout"] + health["delay"]) * (1 + health["retries"])
@@ -165,7 +170,7 @@ def _settings(
         "minimum_free_space": options["django_minimum_free_space"],
         "lock_timeout": app["database"]["lock_timeout"],
         "keep_releases": options["django_keep_releases"],
-        "start_timeout": START_TIMEOUT,
+        "start_timeout": on_host["start_timeout"],
         "hooks": {point: commands for point, commands in app["hooks"].items() if point != "build"},
         "processes": [service for process in on_host["processes"] for service in process["services"]],
         "timers": [f"{timer}.timer" for timer in timers],
@@ -174,6 +179,7 @@ def _settings(
             *(f"{process['unit']}.service" for process in on_host["processes"]),
             *(f"{timer}.timer" for timer in timers),
             *(f"{timer}.service" for timer in timers),
+            *(f"{timer['unit']}-replace.service" for timer in on_host["timers"] if timer["overlap"] == "replace"),
         ],
         "health": app["health"],
         "gunicorn": _gunicorn(app),

@@ -30,12 +30,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from djangoctl import cli
+from djangoctl import app as apps
+from djangoctl import cli, launch
+from djangoctl.errors import CtlError
 
 KILLED = 137
 SERVICE, STAND_IN, SOCKET = "django-shop.service", "django-shop-next.service", "django-shop.socket"
 WORKER = "django-shop-worker.service"
-ROOMS = ("etc", "srv", "run-of-units", "log")
+ROOMS = ("etc", "srv", "systemd", "run-of-units", "log")
 # Audit events of changes, and which of their arguments are the path and the directory that it is relative to.
 CHANGES = {
     "os.mkdir": (0, 2),
@@ -59,6 +61,7 @@ class Outcome:
     :param code: the exit code; None if the process was killed.
     :param steps: what the run did, one line for each.
     :param stray: changes outside of the world, which were refused.
+    :param asked: what `status` said before.
     """
 
     code: int | None = None
@@ -66,6 +69,7 @@ class Outcome:
     err: str = ""
     steps: list[str] = field(default_factory=list)
     stray: list[str] = field(default_factory=list)
+    asked: dict[str, Any] = field(default_factory=dict)
 
 
 class Steps:
@@ -105,7 +109,7 @@ class Steps:
                 self._opening(path, flags)
         elif event in CHANGES:
             path, directory = CHANGES[event]
-            self.change(event[3:], arguments[path], arguments[directory] if directory is not None else -1)
+            self.change(event[3:], arguments[path], arguments[directory] if directory is not None else None)
         elif event == "subprocess.Popen":
             self.step(f"start {Path(os.fsdecode(arguments[0])).name}")
 
@@ -122,16 +126,16 @@ class Steps:
         """os.open, whose audit event does not tell the directory."""
         if getattr(self._inner, "busy", False) or not flags & WRITING:
             return self._open(path, flags, mode, dir_fd=dir_fd)
-        known = self.change("create", path, -1 if dir_fd is None else dir_fd)
+        known = self.change("create", path, dir_fd)
         descriptor = self._open(path, flags, mode, dir_fd=dir_fd)
         if known:
-            self.step(f"opened {self.name(path)}")
+            self.step(f"opened {self.name(path, dir_fd)}")
         return descriptor
 
-    def change(self, verb: str, path: Any, directory: int = -1) -> bool:
+    def change(self, verb: str, path: Any, directory: int | None = None) -> bool:
         """Whether that change is one of the world's; changes elsewhere are refused."""
         full = self.name(path, directory)
-        if not full.startswith(("/dev/", "/proc/")) and not full.startswith("/"):
+        if not full.startswith("/"):
             self.step(f"{verb} {full}")
             return True
         if full.startswith(("/dev/", "/proc/")):
@@ -139,12 +143,12 @@ class Steps:
         self.stray.append(f"{verb} {full}")
         raise PermissionError(errno.EPERM, "outside of the test's world", full)
 
-    def name(self, path: Any, directory: int = -1) -> str:
+    def name(self, path: Any, directory: int | None = None) -> str:
         """A path relative to the world, or as it is if it lies elsewhere."""
         if isinstance(path, int):
             text = os.readlink(f"/proc/self/fd/{path}")
         else:
-            below = os.getcwd() if directory in (-1, None) else os.readlink(f"/proc/self/fd/{directory}")
+            below = os.getcwd() if directory in (None, -1) else os.readlink(f"/proc/self/fd/{directory}")
             text = os.path.normpath(os.path.join(below, os.fsdecode(path)))
         return text.removeprefix(self.root + "/").replace(str(os.getpid()), "<pid>")
 
@@ -181,7 +185,9 @@ class Host:
     # State
 
     def read(self) -> dict[str, Any]:
-        empty = {"active": {}, "enabled": [], "applied": [], "hooks": [], "gate": "-", "start": "-", "passed": []}
+        empty = {"active": {}, "enabled": [], "applied": [], "hooks": [], "gate": "-", "start": "-", "passed": []} | {
+            "loaded": {}
+        }
         return json.loads(self.path.read_text()) if self.path.exists() else empty
 
     def write(self, state: dict[str, Any]) -> None:
@@ -221,6 +227,7 @@ class Host:
         state = self.read()
         for unit in list(state["active"]):
             self.stop(state, unit)
+        state["loaded"] = {}
         for unit in state["enabled"]:
             self.start(state, unit)
         if SERVICE in state["active"]:
@@ -255,28 +262,38 @@ class Host:
         """Start a unit; returns what is wrong, and nothing if it is up."""
         if unit in state["active"]:
             return ""
+        text = self.load(state, unit)
+        if text is None:
+            return f"Unit {unit} not found."
         if unit == SOCKET:
             state["active"][unit] = {}
             return ""
         stand_in = unit == STAND_IN
-        config = self.config if stand_in else self.config / "live"
-        link = self.app / ("next" if stand_in else "current")
         try:
-            env, settings = (config / "env").read_text(), json.loads((config / "app.json").read_text())
-            release = link.resolve(strict=True)
+            env = (self.config / ("env" if stand_in else "live/env")).read_text()
+            app = apps.load("shop", pinned=not stand_in)
+            release = launch.resolve(app, "next" if stand_in else "current")
             json.loads((release / "release.json").read_text())["application"]
-        except (OSError, ValueError, KeyError) as error:
+        except (CtlError, OSError, ValueError, KeyError) as error:
             return f"{type(error).__name__}: {error}"
         problems = self.flaws(release)
         if release.name.startswith(state["gate" if stand_in else "start"]):
             problems.append("it does not work")
         if problems:
             return "\n".join(problems)
-        state["active"][unit] = {"release": release.name, "env": env, "timeout": settings["gunicorn"]["timeout"]}
+        facts = {"release": release.name, "env": env, "timeout": app["gunicorn"]["timeout"]}
+        state["active"][unit] = facts | {"unit": "".join(re.findall("^X-Set=(.*)$", text, re.MULTILINE))}
         if stand_in:
             state["passed"].append(state["active"][unit])
         self.mark(state)
         return ""
+
+    def load(self, state: dict[str, Any], unit: str) -> str | None:
+        """The unit file as systemd knows it: as it was at the last daemon-reload."""
+        path = self.root / "systemd" / unit
+        if unit not in state["loaded"] and path.is_file():
+            state["loaded"][unit] = path.read_text()
+        return state["loaded"].get(unit)
 
     def mark(self, state: dict[str, Any] | None = None) -> None:
         """Write the marks of the workers that are ready, and of no others."""
@@ -312,7 +329,13 @@ class Host:
                 self.stop(state, unit)
             said = [problem for unit in units if verb != "stop" for problem in [self.start(state, unit)] if problem]
             code = 1 if said else 0
-        elif verb not in ("daemon-reload", "reset-failed"):
+        elif verb == "disable":
+            state["enabled"] = [unit for unit in state["enabled"] if unit not in units]
+        elif verb == "daemon-reload":
+            state["loaded"] = {}
+            for unit in state["active"]:
+                self.load(state, unit)
+        elif verb != "reset-failed":
             raise NotImplementedError(f"systemctl {verb}")
         self.write(state)
         return code, "\n".join(said)
@@ -321,19 +344,30 @@ class Host:
 
     def command(self, words: list[str]) -> tuple[int, str]:
         """systemd-run: what the command leaves on disk, its exit code and what it says."""
-        options = words[: words.index("--")]
+        options = [option.removeprefix("--property=") for option in words[: words.index("--")]]
         words = words[words.index("--") + 1 :]
         variables: dict[str, str] = {}
-        for option in options:
-            name, _sign, value = option.removeprefix("--property=").partition("=")
-            path = Path(value.removeprefix("-"))
-            if name == "EnvironmentFile" and path.is_file():
-                found = re.findall(r'^(\w+)="?(.*?)"?$', path.read_text(), re.MULTILINE)
-                variables |= dict(found)
+        mounts: dict[str, Path] = {}
+        for name, _sign, value in (option.partition("=") for option in options):
+            here, _colon, there = value.removeprefix("-").partition(":")
+            if name == "EnvironmentFile" and Path(here).is_file():
+                variables |= dict(re.findall(r'^(\w+)="?(.*?)"?$', Path(here).read_text(), re.MULTILINE))
+            elif name in ("BindPaths", "BindReadOnlyPaths"):
+                mounts[there or here] = Path(here)
+
+        def host(path: str) -> Path:
+            """Where a path of the sandbox is on the host."""
+            for there in sorted(mounts, key=len, reverse=True):
+                if Path(path).is_relative_to(there):
+                    return mounts[there] / Path(path).relative_to(there)
+            return Path(path)
+
         if Path(words[0]).name == "uv":
-            return self.uv(words[1:], Path(variables["VIRTUAL_ENV"]))
+            return self.uv(words[1:], host(variables["VIRTUAL_ENV"]))
+        if words[0] == "tar":
+            return 0, ""
         _entry, _app, _exec, release, *words = words
-        return self.manage((self.app / "releases" / release).resolve(), words)
+        return self.manage(host(str(self.app / "releases" / release)).resolve(), words, host)
 
     def uv(self, words: list[str], venv: Path) -> tuple[int, str]:
         if words[0] == "venv":
@@ -346,36 +380,36 @@ class Host:
             (venv / "bin/gunicorn").write_text("gunicorn")
         return 0, "installed\n"
 
-    def manage(self, release: Path, words: list[str]) -> tuple[int, str]:
+    def manage(self, release: Path, words: list[str], host: Callable[[str], Path]) -> tuple[int, str]:
         contents = json.loads((release / "source/contents.json").read_text())
         state = self.read()
-        if words[-1].endswith("probe.json"):
-            Path(words[-1]).write_text(json.dumps(self.facts(release, contents)))
+        if words[0] == "python" and words[1].endswith("probe.py"):
+            if contents["broken"]:
+                return 1, "collectstatic broke\n"
+            for name in contents["static"]:
+                shutil.copyfile(release / "source/assets" / name, release / "static" / name)
+            host(words[3]).write_text(json.dumps(self.facts(words[4], contents)))
         elif words[0] == "python" and words[1].endswith("plan.py"):
             left = [name for name in contents["migrations"] if name not in state["applied"]]
             steps = [{"migration": name, "operations": ["add a field"], "destructive": []} for name in left]
             return 0, f"djangofleet-plan: {json.dumps({'steps': steps})}\n"
         elif "migrate" in words:
             state["applied"] = sorted({*state["applied"], *contents["migrations"]})
-        elif "collectstatic" in words:
-            if contents["broken"]:
-                return 1, "collectstatic broke\n"
-            for name in contents["static"]:
-                shutil.copyfile(release / "source/assets" / name, release / "static" / name)
         elif words[0] == "hook":
             state["hooks"].append([words[1], release.name])
         self.write(state)
         return 0, "done\n"
 
-    def facts(self, release: Path, contents: dict[str, Any]) -> dict[str, Any]:
+    def facts(self, static: str, contents: dict[str, Any]) -> dict[str, Any]:
         return {
             "python": "3.13.5",
             "django": "5.2",
             "staticfiles": True,
-            "static_root": str(release / "static"),
+            "static_root": static,
             "static_url": "/static/",
             "storage": "ManifestStaticFilesStorage",
             "hashed": True,
+            "deploy_check": "",
             "database": True,
             "migrations": contents["migrations"],
             "leaves": contents["migrations"][-1:],
@@ -449,6 +483,10 @@ class World:
         (self.app.config / "env").write_text(f"NAME={env}\n")
         settings = json.loads((self.app.config / "app.json").read_text())
         settings["gunicorn"]["timeout"] = timeout
+        for unit in (SERVICE, STAND_IN):
+            path = self.app.config / "units" / unit
+            text = re.sub("^X-Set=.*\n", "", path.read_text(), flags=re.MULTILINE)
+            path.write_text(text.replace("[Service]\n", f"[Service]\nX-Set={env}\n"))
         (self.app.config / "app.json").write_text(json.dumps(settings))
 
     def project(self, version: str, migrations: int = 1, *, broken: bool = False) -> list[str]:
@@ -461,7 +499,7 @@ class World:
             "manage.py": "#",
             "shop/__init__.py": "",
             "shop/wsgi.py": f"# {version}\n",
-            "requirements.txt": "django",
+            "requirements.txt": f"django\n# {version}\n",
         }
         source["manage.py"] = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")\n'
         contents = {
@@ -512,18 +550,19 @@ class World:
         """Everything that a run may change, parents first."""
         return [self.host.path, *(path for room in ROOMS for path in sorted((self.root / room).rglob("*")))]
 
-    def run(self, *words: str, stop: int | None = None, full: bool = False) -> Outcome:
+    def run(self, *words: str, stop: int | None = None, full: bool = False, ask: bool = False) -> Outcome:
         """Run `djangoctl shop …` in a process of its own.
 
         :param stop: the step at which it ends.
         :param full: whether that step fills the disk instead of ending the process.
+        :param ask: whether `status` is asked first, by the same process.
         """
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
             answer: dict[str, Any]
             try:
-                answer = self._inside(["shop", *words], Steps(self.root, stop, full, write))
+                answer = self._inside(["shop", *words], Steps(self.root, stop, full, write), ask)
             except BaseException:
                 answer = {"code": 70, "err": traceback.format_exc()}
             with os.fdopen(write, "w") as pipe:
@@ -537,30 +576,17 @@ class World:
             return Outcome(steps=[text])
         return Outcome(**json.loads(text))
 
-    def _inside(self, words: list[str], steps: Steps) -> dict[str, Any]:
+    def _inside(self, words: list[str], steps: Steps, ask: bool) -> dict[str, Any]:
         """What the forked process does: nothing here is ever undone."""
         sys.dont_write_bytecode = True
         gc.disable()  # it would touch, and so copy, all memory that is shared with the parent
-        out, err = io.StringIO(), io.StringIO()
         (self.root / "run").mkdir(exist_ok=True)
         self._replace(steps)
+        asked = call(["shop", "status", "--json"]) if ask else {}
         steps.install()
-        with redirect_stdout(out), redirect_stderr(err):
-            try:
-                code = cli.main(words)
-            except SystemExit as stop:
-                code = stop.code
-            except BaseException:
-                code = 70
-                traceback.print_exc()
+        answer = call(words)
         with steps.unwatched():
-            return {
-                "code": code,
-                "out": out.getvalue(),
-                "err": err.getvalue(),
-                "steps": steps.seen,
-                "stray": steps.stray,
-            }
+            return {**answer, "steps": steps.seen, "stray": steps.stray, "asked": asked}
 
     def _replace(self, steps: Steps) -> None:
         """Put the model in the place of systemd, and take the time out of waiting."""
@@ -568,6 +594,9 @@ class World:
 
         def run(words: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
             program = Path(words[0]).name
+            if program == "rm":
+                remove(Path(words[-1]))
+                return subprocess.CompletedProcess(words, 0, "", "")
             if program == "journalctl":
                 return subprocess.CompletedProcess(words, 0, "", "")
             if program not in ("systemctl", "systemd-run"):
@@ -588,8 +617,22 @@ class World:
                     options["stdout"].flush()
             return subprocess.CompletedProcess(words, code, said, said)
 
+        def remove(path: Path) -> None:
+            """`rm -rf` takes a while: it may be found half way."""
+            steps.step(f"rm {steps.name(path)}")
+            with steps.unwatched():
+                for entry in sorted(path.rglob("*"))[1::2]:
+                    if not entry.is_dir() or entry.is_symlink():
+                        entry.unlink()
+            steps.step(f"half of {steps.name(path)}")
+            with steps.unwatched():
+                shutil.rmtree(path, ignore_errors=True)
+
         def sleep(seconds: float) -> None:
             clock[0] += seconds
+
+        def chown(path: Any, directory: int) -> None:
+            sys.audit("os.chown", path, 0, 0, directory)
 
         clock, monotonic = [0.0], time.monotonic
         subprocess.run = run
@@ -597,8 +640,22 @@ class World:
         time.sleep, time.monotonic = sleep, lambda: monotonic() + clock[0]
         shutil.which = lambda _name, **_options: None  # no brotli: a release is the same on every machine
         for name in ("chown", "lchown", "fchown"):  # only root may
-            setattr(os, name, lambda path, user, group, **_options: sys.audit("os.chown", path, user, group, -1))
-        shutil.chown = lambda path, user=None, group=None: sys.audit("os.chown", path, user, group, -1)
+            setattr(os, name, lambda path, user, group, **given: chown(path, given.get("dir_fd", -1)))
+        shutil.chown = lambda path, user=None, group=None: chown(path, -1)
+
+
+def call(words: list[str]) -> dict[str, Any]:
+    """Exit code, output and errors of djangoctl."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = cli.main(words)
+        except SystemExit as stop:
+            code = stop.code
+        except BaseException:
+            code = 70
+            traceback.print_exc()
+    return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
 
 
 def digest_of(path: Path) -> str:
@@ -608,9 +665,12 @@ def digest_of(path: Path) -> str:
 def picture(world: World) -> dict[str, Any]:
     """All that a run leaves, but for times and logs: what two runs that did the same have in common."""
     found: dict[str, Any] = {}
-    for room in ("etc", "srv"):
+    pinned = os.readlink(world.app.pinned) if world.app.pinned.is_symlink() else ""
+    for room in ("etc", "srv", "systemd"):
         for path in sorted((world.root / room).rglob("*")):
             name = str(path.relative_to(world.root))
+            if name.startswith("etc/shop/.live-") and name.split("/")[2] != pinned:
+                continue  # of the configurations that were pinned before, one or none is kept
             mode = oct(path.lstat().st_mode)
             if path.is_symlink():
                 found[name] = os.readlink(path)

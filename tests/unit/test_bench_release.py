@@ -238,7 +238,7 @@ def test_plain_unit_is_the_service_without_its_socket(service):
         "Sockets=django-guestbook.socket",
         "RuntimeDirectory=django-guestbook",
         "SyslogIdentifier=django-guestbook",
-        "ExecStart=/usr/local/bin/djangoctl guestbook exec current serve",
+        "ExecStart=/usr/local/bin/djangoctl guestbook exec current serve django-guestbook.socket",
     ]
     assert [line for line in after if line not in before] == [
         "After=network-online.target",

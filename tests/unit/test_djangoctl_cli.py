@@ -501,55 +501,44 @@ def test_a_dry_run_and_a_build_without_a_source_build_nothing(ctl, built, words)
     assert answer["release"].startswith("v1-")
 
 
-@pytest.mark.parametrize("left_behind", [False, True])
-def test_a_rehearsal_shows_the_plan_and_leaves_no_release(ctl, app, built, make_release, monkeypatch, left_behind):
-    if left_behind:
-        (app.releases / ".rehearsal/source").mkdir(
-            parents=True
-        )  # of an interrupted rehearsal; make_release would fail on it
-    seen = []
-    monkeypatch.setattr(cli, "plan", lambda _app, trial, _system: seen.append(trial.path.exists()) or [{"x": 1}])
-    words = ("shop", "build", "--revision", "abc", "--version", "v1", "--tree", "/srv/repo", "--rehearse", "--json")
-    answer = ctl(*words)[1]
-    assert answer["release"].startswith("v1-")
-    assert (answer["changed"], answer["plan"], answer["warnings"]) == (True, [{"x": 1}], ["mind the gap"])
-    assert (built[0][0], built[0][1].tree, seen) == (".rehearsal", Path("/srv/repo"), [True])
-    assert [path.name for path in app.releases.iterdir()] == [".packages"]
-    assert audited() == []
-
-
-def test_a_rehearsal_whose_plan_fails_leaves_no_release(ctl, app, built, monkeypatch):
-    def fail(*_words):
-        raise errors.MigrationError("no answer")
-
-    monkeypatch.setattr(cli, "plan", fail)
-    assert ctl("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--rehearse", "--json")[0] == 5
-    assert [path.name for path in app.releases.iterdir()] == [".packages"]
-
-
 REHEARSE = ("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--rehearse", "--json")
 
 
-@pytest.mark.parametrize("to_the_log", [True, False])
-def test_a_rehearsal_whose_build_fails_shows_its_log_and_leaves_no_release(ctl, app, monkeypatch, to_the_log):
-    def build(app, identity, source, system, **facts):
-        trial = app.releases / identity
-        trial.mkdir()
-        (trial / "build.log").write_text("".join(f"line {number}\n" for number in range(300)))
-        hint = f"the whole log is in {trial}/build.log" if to_the_log else "set project_dir"
-        raise errors.BuildError("it broke", hint=hint, log="line 299" if to_the_log else "")
+@pytest.fixture
+def rehearsed(monkeypatch, make_release):
+    """`rehearsed(error)`: rehearsals without a build, which may fail; returns what they were asked for."""
+    asked = []
 
-    monkeypatch.setattr(cli, "build", build)
-    code, answer, _err = ctl(*REHEARSE)
-    assert (code, answer["message"]) == (4, "it broke")
-    lines = answer["log"].splitlines()
-    assert ".rehearsal" not in answer["hint"], "it names a file that is gone"
-    if to_the_log:
-        assert (lines[0], lines[-1]) == ("line 100", "line 299")
-        assert "nothing of the rehearsal was kept" in answer["hint"]
-    else:
-        assert (lines, answer["hint"]) == ([], "set project_dir")
-    assert [path.name for path in app.releases.iterdir()] == [".packages"]
+    def prepare(error=None):
+        @contextmanager
+        def rehearsal(app, identity, source, system):
+            asked.append((identity, source.tree))
+            if error:
+                raise error
+            yield releases.Release(app.root, {"warnings": ["mind the gap"]}), {"sandbox": ["X=y"]}
+
+        monkeypatch.setattr(cli, "rehearsal", rehearsal)
+        return asked
+
+    return prepare
+
+
+def test_a_rehearsal_shows_the_plan(ctl, app, rehearsed, monkeypatch):
+    asked, planned = rehearsed(), []
+    monkeypatch.setattr(cli, "plan", lambda *_words, **options: planned.append(options) or [{"x": 1}])
+    answer = ctl(*REHEARSE, "--version", "v1")[1]
+    assert answer["release"].startswith("v1-")
+    assert (answer["changed"], answer["plan"], answer["warnings"]) == (True, [{"x": 1}], ["mind the gap"])
+    assert asked == [(answer["release"], Path("/srv/repo"))]
+    assert planned == [{"sandbox": ["X=y"]}]
+    assert audited() == []
+
+
+@pytest.mark.parametrize(("error", "code"), [(errors.BuildError("it broke"), 4), (errors.MigrationError("no"), 5)])
+def test_a_rehearsal_that_fails(ctl, rehearsed, error, code):
+    rehearsed(error)
+    found, answer, _err = ctl(*REHEARSE)
+    assert (found, answer["message"]) == (code, error.message)
 
 
 def test_a_rehearsal_without_free_space(ctl, app, monkeypatch):
@@ -716,8 +705,14 @@ def test_logs_are_those_of_this_app_alone(ctl, make_app, monkeypatch):
         cli.subprocess, "run", lambda words, **_options: seen.append(words) or subprocess.CompletedProcess(words, 0)
     )
     assert ctl("shop", "logs", "--lines", "7", "--follow")[0] == 0
-    units = [word.removeprefix("--unit=") for word in seen[0] if word.startswith("--unit=")]
-    assert units == ["django-shop.service", "django-shop-next.service", "django-shop-mail@*.service"]
+    units = {word.removeprefix("--unit=") for word in seen[0] if word.startswith("--unit=")}
+    names = {"django-shop.service", "django-shop.socket", "django-shop-next.service", "django-shop-mail@*.service"}
+    assert units == names
+    # What runs is listed too, until an activation has removed it.
+    (swap.units.DIRECTORY / "django-shop-old.service").write_text("[Unit]\nX-Djangofleet-App=shop\n")
+    (swap.units.DIRECTORY / "django-shop-two.service").write_text("[Unit]\nX-Djangofleet-App=shop-two\n")
+    assert ctl("shop", "logs")[0] == 0
+    assert {word.removeprefix("--unit=") for word in seen[1] if "unit=" in word} == {*names, "django-shop-old.service"}
     assert {"--lines=7", "--follow"} <= set(seen[0])
 
 
@@ -729,6 +724,9 @@ def started(app, make_release, monkeypatch):
     swap.pin_configuration(app)
     seen = []
     monkeypatch.setattr(launch.os, "execvpe", lambda *words: seen.append(words))
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    monkeypatch.setenv("LISTEN_FDNAMES", "django-shop.socket")
     monkeypatch.chdir("/")
 
     def run(*words):
@@ -767,6 +765,7 @@ def test_a_process_keeps_the_umask_of_its_unit(app, make_release, monkeypatch):
     swap.pin_configuration(app)
     seen = []
     monkeypatch.setattr(launch.os, "execvpe", lambda *_words: seen.append(os.umask(0o027)))
+    monkeypatch.setattr(launch, "_require_sockets", lambda *_words: None)
     monkeypatch.chdir("/")
     before = os.umask(0o027)
     try:

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from djangoctl import systemd
+from djangoctl import swap, systemd
 from test_role_django import HOSTILE, environment_file
 
 
@@ -89,8 +89,11 @@ def test_manage_runs_as_the_service_does(calls, make_app):
 
 @pytest.mark.parametrize(("release", "env"), [("current", "live/env"), ("v1-1", "env"), ("next", "env")])
 def test_the_live_release_runs_with_its_pinned_environment(calls, make_app, release, env):
-    app = make_app()
-    systemd.Systemd().manage(app, release, ["manage.py", "shell"])
+    app = make_app(sandbox=["PrivateTmp=yes"])
+    swap.pin_configuration(app)
+    coming = make_app(sandbox=["PrivateTmp=no"])
+    systemd.Systemd().manage(coming, release, ["manage.py", "shell"])
+    assert ("--property=PrivateTmp=yes" in calls[0][0]) is (release == "current")
     files = [word.rpartition("=")[2] for word in calls[0][0] if word.startswith("--property=EnvironmentFile=")]
     assert files[:2] == [f"-{app.secret}", f"{app.config}/{env}"]
 

@@ -385,6 +385,14 @@ def test_both_services_stand_behind_the_one_socket(units):
         assert "django-shop.socket" in found[name]["Unit"]["After"][0].split()
 
 
+def test_the_service_names_the_socket_that_it_must_have(units):
+    found = units()
+    for name in ("current", "next"):
+        assert found[name]["Service"]["ExecStart"][0].endswith(f" exec {name} serve django-shop.socket")
+    # A further address is a socket unit with another name: systemd would look for a service of that name.
+    assert found["socket"]["Socket"]["Service"] == ["django-shop.service"]
+
+
 def test_stand_in_ends_by_itself_and_is_never_started_by_the_system(units):
     found = units(django_stand_in_timeout=777)
     assert found["next"]["Service"]["RuntimeMaxSec"] == ["777"]
@@ -397,15 +405,27 @@ def test_stand_in_ends_by_itself_and_is_never_started_by_the_system(units):
 
 def test_only_the_stand_in_passes_the_gate(units):
     found = units()
-    assert found["next"]["Service"]["ExecStartPre"] == ["/usr/local/bin/djangoctl shop exec next gate"]
-    assert found["next"]["Service"]["ExecStart"] == ["/usr/local/bin/djangoctl shop exec next serve"]
-    assert "ExecStartPre" not in found["current"]["Service"]
-    assert found["current"]["Service"]["ExecStart"] == ["/usr/local/bin/djangoctl shop exec current serve"]
+    assert found["next"]["Service"]["Environment"] == ["DJANGOFLEET_GATE=strict"]
+    assert found["next"]["Service"]["ExecStart"] == ["/usr/local/bin/djangoctl shop exec next serve django-shop.socket"]
+    assert "Environment" not in found["current"]["Service"]
+    start = "/usr/local/bin/djangoctl shop exec current serve django-shop.socket"
+    assert found["current"]["Service"]["ExecStart"] == [start]
 
 
 def test_the_gate_has_time_for_all_of_its_tries(units):
     found = units(shop(health={"timeout": 60, "retries": 4, "delay": 10}))
-    assert int(found["next"]["Service"]["TimeoutStartSec"][0]) > 5 * 60 + 4 * 10
+    assert int(found["next"]["Service"]["TimeoutStartSec"][0]) > 5 * 60 + 4 * 10 + 60
+
+
+def test_the_service_has_time_to_be_warmed(units, app_json):
+    app = shop(health={"timeout": 300})
+    assert int(units(app)["current"]["Service"]["TimeoutStartSec"][0]) > 300
+    assert app_json(app)["start_timeout"] > 300, "djangoctl waits as long for its workers"
+
+
+def test_what_is_asked_for_first(app_json):
+    assert app_json()["health"]["warm"] == ["/"]
+    assert app_json(shop(health={"warm": ["/", "/login/"]}))["health"]["warm"] == ["/", "/login/"]
 
 
 @pytest.mark.parametrize(("graceful", "stop"), [(30, 40), (300, 40), (1, 5)])
@@ -450,13 +470,13 @@ def test_no_secret_in_any_unit(evaluate, render):
         files=[{"dest": "local.py", "content": secret}],
     )
     entries = evaluate("django", ENTRIES, django_app=app, django_index_url=f"https://{secret}@x/")
-    units = [entry for entry in entries if entry["path"].startswith("/etc/systemd")]
+    units = [entry for entry in entries if "/units/" in entry["path"]]
     assert len(units) == 3
     for entry in units:
         assert secret not in json.dumps(entry), "the template could write it"
         text = render("django", entry["template"], **entry["vars"])
         if entry["path"].endswith(".service"):
-            assert "Environment" not in unit(text)["Service"]
+            assert unit(text)["Service"].get("Environment", []) in ([], ["DJANGOFLEET_GATE=strict"])
 
 
 @pytest.mark.parametrize(("stand_in", "env"), [("current", "live/env"), ("next", "env")])

@@ -75,6 +75,7 @@ def bad() -> Iterator[tuple[str, Any, str]]:
         yield "gunicorn.workers", workers, "auto"
     for path in ("healthz", "", "/a b", "/a\n", "https://x/", "/a#b"):
         yield "health.path", path, "slash"
+        yield "health.warm[]", path, "slash"
     for command in ("", " ", "\n"):
         for point in ("build", "before_migrate", "after_migrate", "before_activate", "after_activate"):
             yield f"hooks.{point}[]", command, "a command"
@@ -223,6 +224,8 @@ GOOD: list[dict[str, Any]] = [
     {"gunicorn": {"workers": "auto"}},
     {"gunicorn": {"workers": 3}},
     {"health": {"path": "/healthz?full=1"}},
+    {"health": {"warm": ["/", "/login/?next=/"]}},
+    {"health": {"warm": []}},
     {"hooks": {"build": ["manage.py compress", "npm run build"]}},
     {"hooks": {"build": [], "before_migrate": ["a"], "after_migrate": ["b"], "before_activate": ["c"]}},
     {"hooks": {}, "processes": [], "timers": []},

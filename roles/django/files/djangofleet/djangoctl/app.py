@@ -45,8 +45,13 @@ class App:
         return self.root / "releases"
 
     @property
+    def venvs(self) -> Path:
+        """The virtual environments, one per set of requirements. A release has a link to its own."""
+        return self.root / "venvs"
+
+    @property
     def packages(self) -> Path:
-        """uv's package cache. Virtualenvs share its files by hard links."""
+        """uv's package cache, which keeps what was compiled. Builds write to it, and nothing live is linked to it."""
         return self.releases / ".packages"
 
     @property
@@ -71,7 +76,7 @@ class App:
 
     @property
     def pinned(self) -> Path:
-        """The pinned configuration: a link to copies of `env` and `app.json` that the live release was activated with.
+        """The pinned configuration: a link to copies of env, app.json and units, as the live release was activated.
 
         The role writes the configuration of the next activation beside it. Until that passes its gate, a service that
         restarts, after a crash or a reboot, starts with the pinned one.
@@ -86,7 +91,7 @@ class App:
     @property
     def secret(self) -> Path:
         """The generated SECRET_KEY, in the format of an environment file."""
-        return self.config / "secret"
+        return CONFIG_ROOT / self.name / "secret"  # also of a rehearsal, whose configuration is elsewhere
 
     @property
     def unit(self) -> str:
@@ -94,8 +99,8 @@ class App:
 
     @property
     def units(self) -> list[Path]:
-        """The unit files that start the processes of the app."""
-        return sorted(Path("/etc/systemd/system") / name for name in self.settings["unit_files"])
+        """The unit files of the app as the role last wrote them. An activation installs them."""
+        return sorted(self.config / "units" / name for name in self.settings["unit_files"])
 
     def fingerprint(self) -> str:
         """A digest of what a service starts with besides its release: Gunicorn's settings, environment and units."""
@@ -105,13 +110,14 @@ class App:
         return digest.hexdigest()
 
 
-def load(name: str, *, pinned: bool = False) -> App:
+def load(name: str, *, pinned: bool = False, config: Path | None = None) -> App:
     """Read the app of that name.
 
     :param pinned: read the pinned configuration, which the live release runs with, not the role's latest.
+    :param config: a directory to read instead, with the configuration that a rehearsal is to use.
     :raises ConfigError: there is no such app, or its configuration cannot be read.
     """
-    config = CONFIG_ROOT / name
+    config = config or CONFIG_ROOT / name
     path = config / "live" / "app.json" if pinned else config / "app.json"
     try:
         settings = json.loads(path.read_text())

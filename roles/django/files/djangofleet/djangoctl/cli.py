@@ -6,17 +6,16 @@ import argparse
 import html
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import __version__, launch, swap
+from . import __version__, launch, swap, units
 from . import release as releases
 from .app import App, load, names
-from .build import Source, build
+from .build import Source, build, rehearsal
 from .errors import BuildError, ConfigError, CtlError, UnhealthyError
 from .lock import audit, held, holder
 from .migrate import migrate, plan
@@ -52,8 +51,6 @@ exit codes:
 
 After 2 to 6 the same release is live as before. After 7 and 8 the message says which one is. `manage` and `logs` end
 with the code of the command that they run."""
-REHEARSAL = ".rehearsal"
-REHEARSAL_LINES = 200
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Maintenance</title>
 <style>:root{{color-scheme:light dark}}
@@ -103,7 +100,7 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
     source = Source(tree=options.tree, archive=options.archive, package=options.package)
     if result["changed"] and not options.dry_run and source != Source():
         if options.rehearse:
-            return {**result, **_rehearse(app, source, system)}
+            return {**result, **_rehearse(app, identity, source, system)}
         with recorded(app, "build", identity):
             try:
                 release = build(app, identity, source, system, version=options.version, revision=options.revision)
@@ -116,23 +113,10 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
     return {**result, **_advice(release)}
 
 
-def _rehearse(app: App, source: Source, system: Systemd) -> dict:
-    """Build a release to see whether it builds and what its migrations would do, and remove it again."""
-    path = app.releases / REHEARSAL
-    with held(app, "rehearse"):
-        shutil.rmtree(path, ignore_errors=True)  # an interrupted rehearsal may have left it
-        try:
-            trial = build(app, REHEARSAL, source, system)
-            return {"plan": plan(app, trial, system), **_advice(trial)}
-        except BuildError as error:
-            log = path / "build.log"
-            if str(log) in error.hint:  # the log is removed with the release
-                error.log = "\n".join(log.read_text(errors="replace").splitlines()[-REHEARSAL_LINES:])
-                error.hint = "fix it and try again; nothing of the rehearsal was kept"
-            raise
-        finally:
-            if path.exists():
-                shutil.rmtree(path)
+def _rehearse(app: App, identity: str, source: Source, system: Systemd) -> dict:
+    """Build a release to see whether it builds and what its migrations would do, and leave nothing of it."""
+    with rehearsal(app, identity, source, system) as (trial, options):
+        return {"plan": plan(app, trial, system, **options), **_advice(trial)}
 
 
 def _advice(release: releases.Release) -> dict:
@@ -249,8 +233,9 @@ def do_manage(app: App, options: argparse.Namespace) -> int:
 
 def do_logs(app: App, options: argparse.Namespace) -> int:
     # Units are listed by name: the pattern django-shop* would match those of the app shop-two. `@.` is a template.
-    units = [f"--unit={name.replace('@.', '@*.')}" for name in app["unit_files"]]
-    words = ["journalctl", *units, f"--lines={options.lines}", "--no-pager", "--output=short-iso"]
+    known = sorted({*units.installed(app), *app["unit_files"]})
+    chosen = [f"--unit={name.replace('@.', '@*.')}" for name in known]
+    words = ["journalctl", *chosen, f"--lines={options.lines}", "--no-pager", "--output=short-iso"]
     return subprocess.run([*words, *(["--follow"] if options.follow else [])], check=False).returncode
 
 
@@ -285,7 +270,8 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("--archive", type=Path, help="a tar archive on this host")
     source.add_argument("--package", help="a requirement, or a wheel on this host")
     command.add_argument("--dry-run", action="store_true", help="say what would be done")
-    command.add_argument("--rehearse", action="store_true", help="build, plan the migrations, remove the release")
+    command.add_argument("--rehearse", action="store_true", help="build aside, plan the migrations, leave nothing")
+    command.add_argument("--config", type=Path, help="with --rehearse: a directory with the configuration to use")
     command = add("plan", do_plan, "what the migrations of a release would do")
     command.add_argument("release")
     command = add("migrate", do_migrate, "run the migrations of a release")
@@ -334,7 +320,7 @@ def main(words: list[str]) -> int:
             result = do_list(argparse.Namespace())
         else:
             options = parser().parse_args(words)
-            result = options.action(load(options.app), options)
+            result = options.action(load(options.app, config=getattr(options, "config", None)), options)
     except CtlError as error:
         return _report(error, as_json)
     except PermissionError as error:

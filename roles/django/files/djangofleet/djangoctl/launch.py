@@ -68,17 +68,34 @@ def command(app: App, words: list[str]) -> list[str]:
     return ["python", *(["-m", "django"] if app.build["packaged"] else ["manage.py"]), *words[1:]]
 
 
+def _require_sockets(app: App, units: list[str]) -> None:
+    """Refuse to serve without the sockets of these units: gunicorn would open one of its own, where nobody asks.
+
+    See sd_listen_fds(3). An older unit file names no sockets.
+    """
+    given = os.environ.get("LISTEN_FDNAMES", "").split(":") if os.environ.get("LISTEN_PID") == str(os.getpid()) else []
+    count = int(os.environ.get("LISTEN_FDS") or 0) if given else 0
+    if count < max(1, len(units)) or not set(units) <= set(given):
+        raise ConfigError(
+            f"{app.name}: systemd has not handed over {' '.join(units) or 'a socket'}; it gave: "
+            f"{' '.join(filter(None, given)) or 'none'}",
+            hint=f"activate the live release again, which opens it: djangoctl {app.name} activate <id>",
+        )
+
+
 def run(app: App, name: str, words: list[str]) -> None:
     """Replace this process by a command inside a release. Does not return.
 
-    `serve` runs gunicorn with the release's application, `gate` its health check.
+    `serve` runs gunicorn with the release's application, `gate` its health check. The words after `serve` are the
+    socket units that it must have been given.
 
-    :raises ConfigError: there is no such release or command.
+    :raises ConfigError: there is no such release or command, or systemd has not handed over the sockets.
     """
     release = resolve(app, name)
     record = read_json(release / "release.json")
     os.chdir(release / "source" / app.build["project_dir"])
-    if words == ["serve"]:
+    if words[:1] == ["serve"]:
+        _require_sockets(app, words[1:])
         words = ["gunicorn", "--config", str(GUNICORN), record["application"]]
     if words == ["gate"]:
         words = ["python", str(GATE), str(app.settings_file), record["application"]]

@@ -16,15 +16,16 @@ MARK = "djangofleet-plan: "
 LOG_LINES = 25
 
 
-def plan(app: App, release: Release, system: Systemd) -> list[dict]:
+def plan(app: App, release: Release, system: Systemd, **options) -> list[dict]:
     """What the release's migrations would do: for each its name, its operations and the destructive ones among them.
 
+    :param options: for Systemd.manage, where the release is not at its usual place.
     :raises MigrationError: the database does not answer, or the migrations contradict each other.
     """
     if not release.record.get("database", True):
         return []
     words = ["python", str(PLAN), release.record["application"]]
-    result = system.manage(app, release.id, words, purpose="plan")
+    result = system.manage(app, release.id, words, purpose="plan", **options)
     lines = (result.stdout or "").splitlines()
     if result.returncode != 0:
         raise _failed(app, f"the migrations of release {release.id} cannot be planned", lines)

@@ -11,11 +11,12 @@ import hashlib
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import release as releases
-from . import workers
-from .app import App
+from . import units, workers
+from .app import App, load
 from .errors import ActivationError, ConfigError, GateError
 from .hooks import run_hooks
 from .prune import prune
@@ -30,26 +31,33 @@ RUN = Path("/run")
 def status(app: App, system: Systemd) -> dict:
     """What is live, whether it is up, and whether a restart is pending.
 
-    A restart is pending when the configuration has changed or an activation broke off.
+    A restart is pending when the configuration or an installed unit has changed, or when an activation broke off.
     """
     record = read_json(app.root / "live.json")
     live = releases.live_id(app)
+    changed = record.get("release") != live or record.get("fingerprint") != app.fingerprint()
     return {
         "app": app.name,
         "release": live,
         "activated_at": record.get("activated_at"),
         "service": system.active(f"{app.unit}.service"),
-        "socket": system.active(f"{app.unit}.socket"),
+        "socket": system.active(_socket(app)),
         "idle_units": workers.idle(app, system),
         "maintenance": app.maintenance.exists(),
-        "restart_pending": record.get("release") != live or record.get("fingerprint") != app.fingerprint(),
+        "restart_pending": changed or units.differ(app),
     }
+
+
+def _socket(app: App) -> str:
+    """The socket unit that requests come through."""
+    return (units.serving(app) or [units.plain_socket(app)])[0]
 
 
 def pending(app: App, identity: str, system: Systemd) -> bool:
     """Whether activating that release would change anything."""
     seen = status(app, system)
-    up = seen["service"] and seen["socket"] and not seen["idle_units"] and system.enabled(f"{app.unit}.socket")
+    is_open = seen["socket"] and units.is_open(app, _socket(app))
+    up = seen["service"] and is_open and not seen["idle_units"] and system.enabled(_socket(app))
     done = read_json(app.root / "live.json").get("done", True)  # an older djangoctl did not write it
     return seen["release"] != identity or seen["restart_pending"] or not up or not done
 
@@ -68,19 +76,22 @@ def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead:
     before, _pin = _completed(app)
     if not allow_schema_ahead:
         _require_schema(app, release, before)
-    _reload_units(app, system)
+    sockets = units.sockets(app)
+    units.require_free(app, sockets[0])
+    units.prepare(app, sockets, system)
     run_hooks(app, release, system, "before_activate")
     publish(app, release, replace=False)
     _start_stand_in(app, release, system)
     publish(app, release)
     previous_pin = pin_configuration(app, release.path)
     point(app.current, release.path)
-    _restart_service(app, release, before, previous_pin, system)
+    _restart_service(app, release, before, previous_pin, sockets, system)
     _stop_stand_in(app, system)
-    _record_live(app, release, is_done=False)
+    units.remove_others(app, sockets, system)
+    _record_live(app, release, sockets)
     run_hooks(app, release, system, "after_activate")
     prune(app)
-    _record_live(app, release, is_done=True)
+    _record_done(app)
     return True
 
 
@@ -126,36 +137,49 @@ def _require_schema(app: App, release: Release, before: str | None) -> None:
         )
 
 
-def _record_live(app: App, release: Release, *, is_done: bool) -> None:
-    """Write live.json: the live release, what its service was started with, and the history of activations.
-
-    :param is_done: whether the hooks have run, and old releases are removed.
-    """
-    history = [entry for entry in read_json(app.root / "live.json").get("history", []) if entry != release.id]
+def _record_live(app: App, release: Release, sockets: list[str]) -> None:
+    """Write live.json: the live release, what its service was started with, and the history of activations."""
+    record = read_json(app.root / "live.json")
+    history = record.get("history", [])
     write_json(
         app.root / "live.json",
         {
             "release": release.id,
             "activated_at": now(),
             "fingerprint": app.fingerprint(),
-            "history": [*history, release.id],
+            "history": [*(entry for entry in history if entry != release.id), release.id],
             "units": [*app["processes"], *app["timers"]],
+            "sockets": sockets,
             "pin": app.pinned.resolve().name,
-            "done": is_done,
+            "goes_back": _goes_back(record, release.id),
+            "done": False,
         },
     )
+
+
+def _record_done(app: App) -> None:
+    """Record that nothing of the activation is left to do: its hooks have run, and old releases are removed."""
+    write_json(app.root / "live.json", {**read_json(app.root / "live.json"), "done": True})
+
+
+def _goes_back(record: dict, live: str) -> bool:
+    """Whether the release became live again after another one, by an activation that broke off."""
+    if record.get("release") == live:
+        return record.get("goes_back", False) and not record.get("done", True)
+    return live in record.get("history", [])
 
 
 def previous(app: App) -> Release:
     """The good release that was live before the current one.
 
+    A rollback that broke off is finished first, so the release is the same when the command is repeated.
+
     :raises ConfigError: there is none.
     """
     live, record = releases.live_id(app), read_json(app.root / "live.json")
     history = record.get("history", [])
-    if live in history and live != record.get("release"):  # going back to it broke off
-        history = [live]
-        live = None
+    if live and _goes_back(record, live):
+        return releases.read(app, live)
     for identity in reversed(history):
         if identity != live and (app.releases / identity).is_dir():
             release = releases.read(app, identity)
@@ -174,36 +198,29 @@ def pin_configuration(app: App, release: Path | None = None) -> Path | None:
     :param release: the live one by default.
     :returns: the directory of the configuration that the last completed activation has pinned, if any.
     """
-    before = _completed(app)[1]
+    before, live = _completed(app)[1], app.pinned.resolve() if app.pinned.exists() else None
     release = release or (app.current.resolve() if app.current.exists() else None)
-    contents = [(name, (app.config / name).read_bytes()) for name in ("app.json", "env")]
-    material = b"\0".join([str(release).encode(), *(content for _name, content in contents)])
-    directory = app.config / f".live-{hashlib.sha256(material).hexdigest()[:12]}"
-    for stale in set(app.config.glob(".live-*")) - {directory, before, app.pinned.resolve()}:
+    names = ["app.json", "env", *(f"units/{path.name}" for path in app.units)]
+    contents = b"".join(b"%b\0%b\0" % (name.encode(), (app.config / name).read_bytes()) for name in names)
+    directory = app.config / f".live-{hashlib.sha256(contents + str(release).encode()).hexdigest()[:12]}"
+    for stale in set(app.config.glob(".live-*")) - {directory, before, live}:
         shutil.rmtree(stale)
-    directory.mkdir(mode=0o750, exist_ok=True)
-    for name, _content in contents:
+    for pin in {before, live} - {None}:
+        units.adopt(app, pin)
+    for path in (directory, directory / "units"):
+        path.mkdir(mode=0o750, exist_ok=True)
+        os.chown(path, app.config.stat().st_uid, app.config.stat().st_gid)
+    for name in names:
         # Replace each file by rename. An unchanged configuration has the same digest: this directory is in use already.
-        temporary = beside(directory / name)
-        shutil.copy2(app.config / name, temporary)
-        os.chown(temporary, (app.config / name).stat().st_uid, (app.config / name).stat().st_gid)
-        os.replace(temporary, directory / name)
-    os.chown(directory, app.config.stat().st_uid, app.config.stat().st_gid)
+        source, target = app.config / name, directory / name
+        temporary = beside(target)
+        shutil.copy2(source, temporary)
+        os.chown(temporary, source.stat().st_uid, source.stat().st_gid)
+        os.replace(temporary, target)
     if release:
         point(directory / "release", release)
     point(app.pinned, directory)
     return before
-
-
-def _reload_units(app: App, system: Systemd) -> None:
-    system.control("daemon-reload")
-    result = system.control("enable", "--quiet", f"{app.unit}.socket", f"{app.unit}.service")
-    if result.returncode == 0 and not system.active(f"{app.unit}.socket"):
-        result = system.control("start", f"{app.unit}.socket")
-    if result.returncode != 0:
-        raise ActivationError(
-            f"{app.name}: the socket could not be opened", state="nothing was changed", log=result.stderr.strip()
-        )
 
 
 def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
@@ -211,7 +228,7 @@ def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     _stop_stand_in(app, system)  # an interrupted activation may have left one behind
     point(app.next_link, release.path)
-    if system.control("start", unit).returncode != 0:
+    if system.control("start", unit).returncode != 0 or not _wait_for_workers(app, unit):
         log = system.journal(unit, JOURNAL_LINES, since)
         _stop_stand_in(app, system)
         live = releases.live_id(app)
@@ -224,25 +241,26 @@ def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
 
 
 def _restart_service(
-    app: App, release: Release, before: str | None, previous_pin: Path | None, system: Systemd
+    app: App, release: Release, before: str | None, previous_pin: Path | None, sockets: list[str], system: Systemd
 ) -> None:
     """Restart the service, processes and timers on `current`; put the previous release back if that fails.
 
     :param before: the release that was live.
     :param previous_pin: the pinned configuration that it ran with.
+    :param sockets: the socket units that the service is to listen on.
     """
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    if not (failure := _start_all(app, system)):
+    failure = units.install(app, app.pinned, sockets, system) or _start_all(app, system)
+    if not failure:
         return
     log = "\n".join(filter(None, [failure, system.journal(f"{app.unit}.service", JOURNAL_LINES, since)]))
     state = "nothing serves"
     if before:
-        if previous_pin:
-            point(app.pinned, previous_pin)
+        previous = _put_back_configuration(app, previous_pin, system) if previous_pin else app
         point(app.current, app.releases / before)
         publish(app, Release(app.releases / before, {}))
         state = f"release {before} was put back"
-        if _start_all(app, system):
+        if _start_all(previous, system, started=[*app["processes"], *app["timers"]]):
             up = system.active(f"{app.unit}.service") and any((RUN / app.unit).glob("worker-*"))
             state += ", but not all of its processes run" if up else ", but did not start either: nothing serves"
     _stop_stand_in(app, system)
@@ -254,30 +272,50 @@ def _restart_service(
     )
 
 
-def _start_all(app: App, system: Systemd) -> str:
-    """Restart the service, wait until a worker of it accepts requests, then restart the processes.
+def _put_back_configuration(app: App, pin: Path, system: Systemd) -> App:
+    """Pin a previous configuration again and install its units; returns the app as that configures it."""
+    sockets = [name for name in units.serving(app) if system.active(name)] or [units.plain_socket(app)]
+    point(app.pinned, pin)
+    previous = load(app.name, pinned=True)
+    units.install(previous, pin, sockets, system)
+    units.remove_others(previous, sockets, system)
+    return previous
 
+
+def _start_all(app: App, system: Systemd, started: Sequence[str] = ()) -> str:
+    """Restart the service, wait until its workers accept requests, then restart the processes.
+
+    :param started: units that a failed activation has started.
     :returns: what failed; empty if nothing did.
     """
     result = system.control("restart", f"{app.unit}.service")
     if result.returncode != 0:
         return result.stderr.strip()
-    if not _wait_for_worker(app):
+    if not _wait_for_workers(app, f"{app.unit}.service"):
         return f"no worker of {app.unit}.service was ready within {app['start_timeout']} s"
-    return workers.restart(app, system)
+    return workers.restart(app, system, started)
 
 
-def _wait_for_worker(app: App) -> bool:
-    """Whether a worker is ready in time.
+def _wait_for_workers(app: App, unit: str) -> bool:
+    """Whether the workers of a unit are ready in time, or one of them at least.
 
-    Gunicorn tells systemd that it is ready before it has a worker. Until then only the stand-in answers.
+    Gunicorn tells systemd that it is ready before it has a worker. Until then only the other unit answers.
     """
+    directory = RUN / unit.removesuffix(".service")
     deadline = time.monotonic() + app["start_timeout"]
-    while not any((RUN / app.unit).glob("worker-*")):
+    while (ready := len(list(directory.glob("worker-*")))) < _workers(directory):
         if time.monotonic() > deadline:
-            return False
+            return ready > 0
         time.sleep(0.05)
     return True
+
+
+def _workers(directory: Path) -> int:
+    """How many workers Gunicorn is to have, as its master wrote beside their marks."""
+    try:
+        return int((directory / "workers").read_text())
+    except (FileNotFoundError, ValueError):
+        return 1
 
 
 def _stop_stand_in(app: App, system: Systemd) -> None:

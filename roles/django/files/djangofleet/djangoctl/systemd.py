@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO
 
-from .app import App
+from .app import App, load
 
 ENTRY = "/usr/local/bin/djangoctl"
 SERIAL = itertools.count(1)
@@ -91,7 +91,8 @@ class Systemd:
 
         :param sandbox: unit settings that replace the service's sandbox.
         """
-        config = app.pinned if release == "current" else app.config
-        files = [f"EnvironmentFile=-{app.secret}", f"EnvironmentFile={config}/env"]
+        if release == "current":
+            app = load(app.name, pinned=True)
+        files = [f"EnvironmentFile=-{app.secret}", f"EnvironmentFile={app.settings_file.parent}/env"]
         properties = [*files, *(app["sandbox"] if sandbox is None else sandbox)]
         return self.run(app, [ENTRY, app.name, "exec", release, *words], properties=properties, **options)
