@@ -55,7 +55,7 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.summary import summarize
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.summary import health_of, summarize
 
 
 def summary(
@@ -71,6 +71,7 @@ def summary(
         host: {
             "builds": _of(hostvars[host], "__django_builds", {}),
             "visits": _of(_of(hostvars[host], "djangofleet_visit", {}), "visits", []),
+            "health": health_of(_of(_of(hostvars[host], "djangofleet_health", {}), "stdout", "")),
         }
         for host in hosts
     }

@@ -46,7 +46,9 @@ options:
         type: int
         default: 200
       status_max:
-        description: The highest status that is well. 400 never is, since Django refuses a host or a proxy with it.
+        description:
+          - The highest status that is well.
+          - 400 is well only if this or O(sites[].status_min) is 400, since Django refuses a host or a proxy with it.
         type: int
         default: 399
       contains:
@@ -115,95 +117,19 @@ visits:
       type: str
 """
 
-import http.client
-import os
-import socket
-import ssl
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
-
-REDIRECTS = (301, 302, 307, 308)
-LONGEST_BODY = 1 << 20
-
-
-class Answer:
-    """What one request came to.
-
-    :param error: why there is no answer; empty if there is one.
-    """
-
-    def __init__(self, status: int = 0, location: str = "", body: str = "", certificate: str = "", error: str = ""):
-        self.status, self.location, self.body = status, location, body
-        self.certificate, self.error = certificate, error
-
-
-def ask(address: str, domain: str, site: dict[str, Any]) -> Answer:
-    """Send one GET to the web server at that address, in the name of the domain."""
-    certificate = ""
-    try:
-        with socket.create_connection((address, site["port"]), timeout=site["timeout"]) as plain:
-            stream = plain
-            if site["tls"]:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE  # a site may be signed by an authority of its own
-                stream = context.wrap_socket(plain, server_hostname=domain)
-                certificate = ssl.DER_cert_to_PEM_cert(stream.getpeercert(binary_form=True) or b"")
-            connection = http.client.HTTPConnection(domain)
-            connection.sock = stream
-            connection.request("GET", site["path"], headers={"User-Agent": "djangofleet", "Accept": "*/*"})
-            answer = connection.getresponse()
-            body = answer.read(LONGEST_BODY).decode(errors="replace")
-            return Answer(answer.status, answer.getheader("Location") or "", body, certificate)
-    except (OSError, http.client.HTTPException) as error:
-        return Answer(certificate=certificate, error=str(error) or type(error).__name__)
-
-
-def own_addresses(domain: str, site: dict[str, Any]) -> tuple[str, ...]:
-    """The addresses of the very page that was asked for, as a redirect would name them."""
-    scheme = "https" if site["tls"] else "http"
-    return tuple(f"{scheme}://{domain}{port}{site['path']}" for port in ("", f":{site['port']}"))
-
-
-def judge(answer: Answer, domain: str, site: dict[str, Any]) -> tuple[bool, str]:
-    """Whether an answer is well, and what is to be said about it."""
-    if not answer.status:
-        return False, f"no answer: {answer.error}"
-    if answer.status == 503 and site["maintenance"] and os.path.exists(site["maintenance"]):
-        return True, "in maintenance"
-    if answer.status in REDIRECTS and answer.location in own_addresses(domain, site):
-        return False, f"{answer.status} to itself, without end: the app does not see that it is asked over HTTPS"
-    if answer.status in REDIRECTS and urlsplit(answer.location).hostname in site["domains"]:
-        return True, f"{answer.status} to {answer.location}"
-    if answer.status == 400:
-        return False, "400: Django refuses the host or what the proxy says; look at ALLOWED_HOSTS and the proxy headers"
-    if not site["status_min"] <= answer.status <= site["status_max"]:
-        return False, f"{answer.status} and not {site['status_min']} to {site['status_max']}"
-    if site["contains"] not in answer.body:
-        return False, f"{answer.status}, but the answer lacks '{site['contains']}'"
-    return True, str(answer.status)
+from ansible_collections.djangofleet.stack.plugins.module_utils.answer import seen
 
 
 def visit(address: str, domain: str, site: dict[str, Any], deadline: float) -> dict[str, Any]:
     """Ask a domain until it answers well or the deadline, in monotonic seconds, has passed."""
     while True:
-        began = time.monotonic()
-        answer = ask(address, domain, site)
-        seconds = time.monotonic() - began
-        is_well, verdict = judge(answer, domain, site)
-        if is_well or time.monotonic() > deadline:
-            return {
-                "name": site["name"],
-                "domain": domain,
-                "ok": is_well,
-                "status": answer.status,
-                "seconds": round(seconds, 3),
-                "verdict": verdict,
-                "certificate": answer.certificate,
-            }
+        found = seen((address, site["port"]), domain, site)
+        if found["ok"] or time.monotonic() > deadline:
+            return {"name": site["name"], "domain": domain, **found}
         time.sleep(0.5)
 
 

@@ -18,10 +18,14 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import 
 )
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, problem
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import resolve, spec_of, wanted
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.systemd import run_in_sandbox, unit_lines
 
 LISTS = ("nginx_sites", "nginx_app_sites")
 SERVED = "/etc/nginx/sites/*.conf"
 UNIT = "nginx.service"
+WRITABLE = ("/run", "/var/cache/nginx", "/var/lib/nginx", "/var/log/nginx")
+# Gunicorn takes a first line of 8190 bytes, and so does Nginx in a buffer of 8k.
+LONGEST_URI = 8000
 USUAL_PORTS = {"http": 80, "https": 443}
 # A variable of Nginx has letters, digits and underscores; no two names of sites become the same.
 IDENTIFIER = str.maketrans({"_": "_u", ".": "_d", "-": "_h"})
@@ -76,21 +80,32 @@ def missing_certificates(values: Mapping[str, Any], survey: Mapping[str, Any]) -
     return [path for path in _certificate_files(values) if not answers.get(glob.escape(path))]
 
 
-def config(values: Mapping[str, Any], release: int | str) -> dict[str, Any]:
+def config(
+    values: Mapping[str, Any], release: int | str, sandbox: Mapping[str, Any], headers: Mapping[str, str]
+) -> dict[str, Any]:
     """What the templates see: the settings without the role's prefix, and the sites of both lists.
 
     :param values: the variables as the spec means them.
     :param release: Debian's major version.
+    :param sandbox: systemd's settings for Nginx, by name.
+    :param headers: the headers of every answer, by name.
     """
     settings = {name.removeprefix("nginx_"): value for name, value in values.items() if name not in LISTS}
     # Debian 12 has Nginx 1.22 with OpenSSL 3.0, for which the directive http2 and the post-quantum group are fatal.
     modern = int(release) >= 13
     ports = {"http": values["nginx_http_port"], "https": values["nginx_https_public_port"]}
+    # A path that is not there does not keep Nginx from starting.
+    lines = [*unit_lines({**sandbox, **values["nginx_sandbox"]}), f"ReadWritePaths=-{' -'.join(WRITABLE)}"]
+    headers = _over(headers, values["nginx_headers"])
     return {
         **settings,
+        "headers": _headers(headers, "djangofleet_header"),
+        "longest_uri": LONGEST_URI,
+        "sandbox": lines,
+        "run_in_sandbox": run_in_sandbox(lines),
         "http2_directive": modern,
         "post_quantum_group": modern,
-        "sites": [_resolved(site, ports) for _path, site in _sites(values)],
+        "sites": [_resolved(site, ports, headers) for _path, site in _sites(values)],
     }
 
 
@@ -109,11 +124,31 @@ def _origin(scheme: str, host: str, ports: Mapping[str, int]) -> str:
     return f"{scheme}://{host}" if ports[scheme] == USUAL_PORTS[scheme] else f"{scheme}://{host}:{ports[scheme]}"
 
 
-def _resolved(site: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, Any]:
+def _over(headers: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Headers with what was given over them, whatever the case of a name."""
+    names = {name.lower() for name in given}
+    return {**{name: value for name, value in headers.items() if name.lower() not in names}, **given}
+
+
+def _headers(headers: Mapping[str, str], prefix: str) -> list[dict[str, str]]:
+    """The headers that have a value, each with the variable that holds it while the app has not sent its own."""
+    return [
+        {"name": name, "value": value, "variable": f"${prefix}_{name.lower().replace('-', '_')}"}
+        for name, value in headers.items()
+        if value
+    ]
+
+
+def _resolved(site: Mapping[str, Any], ports: Mapping[str, int], headers: Mapping[str, str]) -> dict[str, Any]:
     """A site with all that follows from its options; what it does not have is None.
 
     :param ports: the public port of each scheme.
+    :param headers: the host's headers by name.
     """
+    identifier = site["name"].translate(IDENTIFIER)
+    meant = _over(headers, site["headers"])
+    shared = {name: value for name, value in meant.items() if headers.get(name) == value}
+    own_headers = _headers({name: meant[name] for name in meant if name not in shared}, f"header_{identifier}")
     certificate, upstream = site.get("certificate"), site.get("upstream")
     canonical, *others = site["domains"]
     aliases = others if site["canonical_redirect"] else []
@@ -125,7 +160,9 @@ def _resolved(site: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, An
         "certificate": certificate,
         "upstream": upstream and {**upstream, "servers": list(dict.fromkeys(upstream["servers"]))},
         "redirect_to_https": site.get("redirect_to_https", certificate is not None),
-        "identifier": site["name"].translate(IDENTIFIER),
+        "identifier": identifier,
+        "headers": [*_headers(shared, "djangofleet_header"), *own_headers],
+        "own_headers": own_headers,
         "served": [canonical] if aliases else site["domains"],
         "aliases": aliases,
         "https_origin": _origin("https", "$host", ports),
@@ -155,6 +192,7 @@ def _host_problems(values: Mapping[str, Any]) -> Iterator[str]:
         yield problem("nginx_worker_rlimit_nofile", values["nginx_worker_rlimit_nofile"], wish)
     yield from _path_problems("nginx_acme_webroot", values["nginx_acme_webroot"])
     yield from _network_problems("nginx_real_ip.trusted", values["nginx_real_ip"]["trusted"])
+    yield from _header_problems("nginx_headers", values["nginx_headers"])
     if not matches("header", values["nginx_real_ip"]["header"]):
         yield problem("nginx_real_ip.header", values["nginx_real_ip"]["header"], "the name of a header")
     for path, package in labelled("nginx_extra_packages", values["nginx_extra_packages"]):
@@ -181,6 +219,7 @@ def _site_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
             yield problem(where, domain, DOMAIN)
     if site["canonical_redirect"] and any("*" in domain for domain in site["domains"][:1]):
         yield f"{path}.canonical_redirect: is on and the first domain has a '*'; give one without first"
+    yield from _header_problems(f"{path}.headers", site["headers"])
     yield from _tls_problems(path, site)
     yield from _upstream_problems(path, site)
     if "maintenance" in site:
@@ -217,6 +256,15 @@ def _upstream_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
     for where, server in labelled(f"{path}.upstream.servers", servers or []):
         if not is_server(server):
             yield problem(where, server, "unix:/path, host:port, address:port or [IPv6]:port")
+
+
+def _header_problems(path: str, headers: Mapping[str, Any]) -> Iterator[str]:
+    """Nginx takes a '$' in a value for a variable."""
+    for name, value in headers.items():
+        if not matches("header", name):
+            yield problem(path, name, "names of headers, of letters, digits and '-'")
+        elif not isinstance(value, str) or (value and not matches("line", value)) or "$" in value:
+            yield problem(f"{path}.{name}", value, "a line without '$', or an empty text to leave the header out")
 
 
 def _path_problems(path: str, value: str) -> Iterator[str]:

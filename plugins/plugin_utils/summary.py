@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.x509 import Certificate
@@ -50,6 +51,30 @@ def visits_of(
     return asked
 
 
+def site_of(visits: Sequence[Mapping[str, Any]], name: str = "") -> dict[str, Any]:
+    """Where Nginx serves the app of that name: domains, port and tls; empty if none of the visits is to it."""
+    for visit in visits:
+        if visit["name"] == name:
+            return {key: visit[key] for key in ("domains", "port", "tls")}
+    return {}
+
+
+def health_of(printed: str) -> dict[str, dict[str, Any]]:
+    """What `djangoctl list --json` says of each app, by name; nothing where there is no djangoctl, or an older one."""
+    try:
+        listed = json.loads(printed)["apps"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return {entry["app"]: entry for entry in listed if "serves" in entry}
+
+
+def faults_of(entry: Mapping[str, Any]) -> list[str]:
+    """What is wrong with an app, a line each, with what heals it."""
+    if "error" in entry:
+        return [f"{entry['error']} -> {entry['hint']}"]
+    return [f"{fault['found']} -> {fault['heals']}" for fault in entry["faults"]]
+
+
 def summarize(
     apps: Sequence[Mapping[str, Any]],
     hosts: Mapping[str, Mapping[str, Any]],
@@ -62,7 +87,8 @@ def summarize(
     """The lines of the summary.
 
     :param apps: the resolved apps that the run was about.
-    :param hosts: by host, what it has done and seen: C(builds) by app (release, before, pending), C(visits).
+    :param hosts: by host, what it has done and seen: C(builds) by app (release, before, pending), C(visits), and what
+        djangoctl says of the C(health) of each app.
     :param began: when the run began, in seconds since the epoch.
     :param now: the time, with its zone.
     :param check: the run changed nothing, so that the summary speaks of what would be.
@@ -84,6 +110,8 @@ def _about(app: Mapping, hosts: Mapping, now: datetime.datetime, check: bool, pu
     rows = [
         ("release", _releases(builds, check)),
         ("answers", _answers(visits, check)),
+        *(("fault", line) for line in _health(app, hosts, faults_of)),
+        *(("warning", line) for line in _health(app, hosts, _warnings_of)),
         ("certificate", _certificate(visits, now)),
         ("next", _next(app, builds, visits, check)),
     ]
@@ -123,6 +151,19 @@ def _answers(visits: Sequence[tuple[str, Mapping]], check: bool) -> str:
     slowest = max(visit["seconds"] for _host, visit in visits)
     verdicts = ", ".join(dict.fromkeys(visit["verdict"] for _host, visit in visits))
     return f"yes: {', '.join(domains)} on {', '.join(on)} ({verdicts}), in {slowest:.2f} s at most"
+
+
+def _health(app: Mapping, hosts: Mapping, lines_of: Callable[[Mapping], list[str]]) -> list[str]:
+    """What djangoctl says on each host; hosts that say the same share a line."""
+    said: dict[str, list[str]] = {}
+    for host, seen in hosts.items():
+        for line in lines_of(seen["health"][app["name"]]) if app["name"] in seen.get("health", {}) else []:
+            said.setdefault(line, []).append(host)
+    return [f"{line} (on {', '.join(on)})" for line, on in said.items()]
+
+
+def _warnings_of(entry: Mapping[str, Any]) -> list[str]:
+    return [f"{fault['found']} -> {fault['heals']}" for fault in entry.get("warnings", [])]
 
 
 def _certificate(visits: Sequence[tuple[str, Mapping]], now: datetime.datetime) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from djangoctl import build as builds
-from djangoctl import cli, compress, steps, tree, venv
+from djangoctl import cli, compress, rehearsal, steps, venv
 from djangoctl import release as releases
 from djangoctl.build import Source, build, ensure_secret
 from djangoctl.errors import BuildError
@@ -229,7 +228,7 @@ def test_a_rehearsal_finds_itself_at_the_usual_paths(make_app, project, system, 
     app = make_app(build={"shared_paths": ["var/"]})
     (app.root / "shared/var").mkdir()
     (app.root / "shared/var/notes").write_text("kept")
-    (app.root / "shared/var/large").write_bytes(bytes(builds.SHARED_LIMIT + 1))
+    (app.root / "shared/var/large").write_bytes(bytes(rehearsal.SHARED_LIMIT + 1))
     found = []
     system.act = {str(builds.PROBE): lambda release, _venv: found.append((release / "source/var").readlink())}
     assert rehearse(project()) == 0
@@ -248,7 +247,7 @@ def test_a_rehearsal_sees_copies_of_small_shared_files(make_app, project, system
     app = make_app(build={"shared_paths": ["var/"]})
     (app.root / "shared/var").mkdir()
     (app.root / "shared/var/notes").write_text("kept")
-    (app.root / "shared/var/large").write_bytes(bytes(builds.SHARED_LIMIT + 1))
+    (app.root / "shared/var/large").write_bytes(bytes(rehearsal.SHARED_LIMIT + 1))
 
     def look(release, _venv):
         shared = release.parents[1] / "shared/var"
@@ -288,15 +287,14 @@ def test_a_rehearsal_with_another_configuration(make_app, project, system, rehea
 
 def test_what_a_killed_rehearsal_left_is_removed_by_the_next(make_app, project, rehearse):
     app = make_app()
-    for path in (app.root / ".rehearsal-1", app.releases / ".rehearsal"):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = [app.root / f".rehearsal-{ended.pid}", app.releases / ".rehearsal"]
+    for path in (app.root / ".rehearsal-1", *left):
         (path / "releases/v1-1").mkdir(parents=True)
-    with tree.directory(app.root / ".rehearsal-1") as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        assert rehearse(project()) == 0
-        assert (app.root / ".rehearsal-1").is_dir(), "that one is under way"
     assert rehearse(project()) == 0
-    assert not list(app.root.glob(".rehearsal*"))
-    assert not (app.releases / ".rehearsal").exists()
+    assert not any(path.exists() for path in left)
+    assert (app.root / ".rehearsal-1").is_dir(), "that process is there"
 
 
 # What comes of a good one
@@ -819,3 +817,11 @@ def test_an_archive_that_is_damaged(make_app, failure, tmp_path):
     error = failure(make_app(), Source(archive=tmp_path / "source.tar.gz"))
     assert error.message == "django_app.source of app 'shop': could not be unpacked"
     assert "tar" in error.log
+
+
+def test_an_installation_is_told_the_version_from_git(make_app, project, system):
+    source = project(PROJECT | {"pyproject.toml": '[project]\nname = "shop"\n'})
+    release = build(make_app(), "v1-1", source, system, scm_version="1.4")
+    told = [options["environment"] for words, options in system.ran if "install" in words]
+    assert {found.get("SETUPTOOLS_SCM_PRETEND_VERSION_FOR_SHOP") for found in told} == {"1.4"}
+    assert release.record["scm_version"] == "1.4"

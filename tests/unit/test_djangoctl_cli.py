@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections import namedtuple
@@ -16,8 +17,8 @@ from pathlib import Path
 import djangoctl.app
 import pytest
 import yaml
+from djangoctl import answer, cli, errors, launch, lock, swap
 from djangoctl import build as builds
-from djangoctl import cli, errors, launch, lock, swap
 from djangoctl import release as releases
 from test_djangoctl_swap import NEXT, SERVICE, FakeSystemd
 
@@ -39,6 +40,8 @@ def system(app, monkeypatch):
         return fake.result
 
     fake.manage = manage
+    fake.answer = {"ok": True, "status": 200, "seconds": 0.1, "verdict": "200", "certificate": ""}
+    monkeypatch.setattr(answer, "seen", lambda *_words: fake.answer)
     monkeypatch.setattr(cli, "Systemd", lambda: fake)
     return fake
 
@@ -223,7 +226,7 @@ def test_an_ordinary_user_is_told_to_be_root(ctl, app, monkeypatch, words):
         os.chmod(root, 0o755)
         shutil.copytree(app.config, Path(root, "shop"))
         monkeypatch.setattr(djangoctl.app, "CONFIG_ROOT", Path(root))
-        assert ctl(*words)[0] == 0
+        assert ctl(*words)[0] == 6  # nothing is live
         os.chmod(Path(root, "shop"), 0o600)
         with ordinary_user():
             code, out, err = ctl(*words)
@@ -284,7 +287,7 @@ def test_apps_are_listed(ctl, app, make_app, make_release):
     make_app("blog")
     make_release(app, "v1-1", live=True)
     code, answer, _err = ctl("--json")
-    assert code == 0
+    assert code == 6, "nothing is live of the blog"
     assert [(entry["app"], entry["release"]) for entry in answer["apps"]] == [("blog", None), ("shop", "v1-1")]
     code, text, _err = ctl()
     rows = [line.split() for line in text.splitlines()]
@@ -326,6 +329,19 @@ def test_the_shell_completes(words, offered):
         assert offered == set(result.stdout.split())
 
 
+def test_the_shell_completes_releases_wherever_apps_lie(app, make_release):
+    make_release(app, "v1-1")
+    script = 'source "$1"; COMP_WORDS=(djangoctl shop activate v); COMP_CWORD=3; _djangoctl; echo "${COMPREPLY[@]}"'
+    result = subprocess.run(
+        ["bash", "-c", script, "bash", str(ROOT / "roles/django/files/completion")],
+        env={**os.environ, "DJANGOFLEET_CONFIG": str(app.config.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == ["v1-1"]
+
+
 def test_status_names_the_holder_of_the_lock(ctl, app, monkeypatch):
     monkeypatch.setenv("DJANGOCTL_ACTOR", "ada")
     assert ctl("shop", "status", "--json")[1]["lock"] is None
@@ -363,6 +379,7 @@ def test_activating_and_going_back(ctl, app, make_release, monkeypatch):
     assert ctl("shop", "activate", "v1-1", "--json")[1]["changed"] is False
     assert ctl("shop", "activate", "v2-1", "--json")[1] == {"release": "v2-1", "before": "v1-1", "changed": True}
     assert ctl("shop", "rollback", "--json")[1] == {"release": "v1-1", "before": "v2-1", "changed": True}
+    assert ctl("shop", "rollback", "--json")[1]["code"] == 2, "back to what was rolled back from"
     assert ctl("shop", "rollback", "v2-1", "--json")[1]["release"] == "v2-1"
     assert [(line["action"], line["release"], line["before"], line["actor"]) for line in audited()] == [
         ("activate", "v1-1", None, "ada"),
@@ -370,6 +387,13 @@ def test_activating_and_going_back(ctl, app, make_release, monkeypatch):
         ("rollback", "v1-1", "v2-1", "ada"),
         ("rollback", "v2-1", "v1-1", "ada"),
     ]
+
+
+@pytest.mark.parametrize("action", ["activate", "rollback"])
+def test_a_dry_run_tells_of_a_release_that_cannot_go_live(ctl, app, make_release, action):
+    make_release(app, "v1-1", state="failed")
+    code, answer, _err = ctl("shop", action, "v1-1", "--dry-run", "--json")
+    assert (code, answer["message"]) == (2, "shop: release v1-1 is failed, only a good one can go live")
 
 
 @pytest.mark.parametrize("action", ["activate", "rollback"])
@@ -397,6 +421,7 @@ def test_a_live_release_can_be_left_alone(ctl, app, make_release, system, action
     assert ctl("shop", action, "v2-1", "--json")[1]["changed"] is True
     assert ctl("shop", action, "v1-1", "--unless-live", "--json")[1]["changed"] is True
     assert releases.live_id(app) == "v1-1"
+    assert releases.read_json(app.root / "live.json")["rolled_back"] == ["v2-1"], "it failed on another host"
 
 
 # Builds
@@ -494,11 +519,16 @@ def test_of_failed_builds_the_last_one_is_kept(ctl, app, monkeypatch, make_relea
     assert left.name.startswith("v2-")
 
 
-@pytest.mark.parametrize("words", [("--dry-run", "--tree", "/srv/repo"), ()])
-def test_a_dry_run_and_a_build_without_a_source_build_nothing(ctl, built, words):
-    answer = ctl("shop", "build", "--revision", "abc", "--version", "v1", *words, "--json")[1]
+@pytest.mark.parametrize("words", [("--tree", "/srv/repo"), ()])
+def test_a_dry_run_builds_nothing(ctl, built, words):
+    answer = ctl("shop", "build", "--revision", "abc", "--version", "v1", *words, "--dry-run", "--json")[1]
     assert (answer["changed"], answer["pending"], built, audited()) == (True, True, [], [])
     assert answer["release"].startswith("v1-")
+
+
+def test_a_build_without_a_source_is_refused(ctl, built):
+    code, answer, _err = ctl("shop", "build", "--revision", "abc", "--json")
+    assert (code, answer["message"], built) == (2, "shop: a build needs a source", [])
 
 
 REHEARSE = ("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--rehearse", "--json")
@@ -511,7 +541,7 @@ def rehearsed(monkeypatch, make_release):
 
     def prepare(error=None):
         @contextmanager
-        def rehearsal(app, identity, source, system):
+        def rehearsal(app, identity, source, system, **facts):
             asked.append((identity, source.tree))
             if error:
                 raise error
@@ -539,6 +569,47 @@ def test_a_rehearsal_that_fails(ctl, rehearsed, error, code):
     rehearsed(error)
     found, answer, _err = ctl(*REHEARSE)
     assert (found, answer["message"]) == (code, error.message)
+
+
+@pytest.fixture
+def scratch(app, tmp_path):
+    """A configuration that a run would write: the same, with another environment."""
+    directory = tmp_path / "run/check/shop"
+    shutil.copytree(app.config, directory)
+    (directory / "env").write_text('STRIPE_KEY="x"\n')
+    return directory
+
+
+def test_a_rehearsal_takes_the_configuration_that_a_run_would_write(ctl, app, scratch, system, monkeypatch):
+    """New code and the variable that it needs come in one run."""
+    seen = []
+
+    def rehearsal(app, identity, source, system, **facts):
+        seen.append((app.config, (app.config / "env").read_text()))
+        raise errors.BuildError("seen enough")
+
+    monkeypatch.setattr(cli, "rehearsal", rehearsal)
+    before = {path: path.read_bytes() for path in app.config.rglob("*") if path.is_file()}
+    ctl(*REHEARSE, "--config", str(scratch))
+    assert seen == [(scratch, 'STRIPE_KEY="x"\n')]
+    assert {path: path.read_bytes() for path in app.config.rglob("*") if path.is_file()} == before
+
+
+def test_a_change_of_settings_alone_is_told(ctl, app, scratch, built):
+    identity = ctl("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--json")[1]["release"]
+    ctl("shop", "activate", identity)
+    again = ctl("shop", "build", "--revision", "abc", "--dry-run", "--json")[1]
+    changed = ctl("shop", "build", "--revision", "abc", "--dry-run", "--config", str(scratch), "--json")[1]
+    assert [(found["release"], found["changed"], found["pending"]) for found in (again, changed)] == [
+        (identity, False, False),
+        (identity, False, True),
+    ]
+
+
+def test_a_configuration_to_rehearse_builds_no_release(ctl, app, scratch, built):
+    assert ctl("shop", "build", "--revision", "abc", "--tree", "/x", "--config", str(scratch), "--json")[0] == 2
+    assert ctl(*REHEARSE, "--config", str(scratch.parent))[0] == 2, "it is not named as the app"
+    assert built == []
 
 
 def test_a_rehearsal_without_free_space(ctl, app, monkeypatch):
@@ -636,19 +707,40 @@ def test_a_migration_that_fails(ctl, app, make_release, system):
 # Health, maintenance, pruning
 
 
-def test_check_asks_the_gate_and_the_units(ctl, app, make_release, system):
-    make_release(app, "v1-1")
+def test_check_asks_the_service_that_runs(ctl, app, make_release, system):
+    healthy(make_release(app, "v1-1"))
     ctl("shop", "activate", "v1-1")
-    assert ctl("shop", "check", "--json")[:2] == (0, {"app": "shop", "release": "v1-1", "healthy": True})
-    assert system.managed[-1][:2] == ("current", ["gate"])
-    system.up.discard("django-shop.socket")
     code, answer, _err = ctl("shop", "check", "--json")
-    assert (code, answer["log"]) == (6, "django-shop.socket is not active")
-    # Only the live release has units.
-    assert ctl("shop", "check", "v1-1")[0] == 0
+    assert (code, answer["release"], answer["healthy"]) == (0, "v1-1", True)
+    assert [found["through"] for found in answer["answers"]] == ["socket"]
+    assert system.managed == [], "in process, nobody is served"
+    system.answer = system.answer | {"ok": False, "status": 500, "verdict": "500 and not 200 to 499"}
+    code, answer, _err = ctl("shop", "check", "--json")
+    assert (code, answer["serves"]) == (6, False)
+    assert (
+        "GET / as shop.example.com through the socket: 500 and not 200 to 499\n  heals: djangoctl shop" in answer["log"]
+    )
+    assert ctl("shop", "status")[0] == 6
+    system.up.discard("django-shop.socket")
+    assert "django-shop.socket is not active" in ctl("shop", "check", "--json")[1]["log"]
+
+
+def test_check_asks_another_release_in_process(ctl, app, make_release, system):
+    make_release(app, "v1-1", live=True)
+    make_release(app, "v2-1")
+    assert ctl("shop", "check", "v2-1")[0] == 0
+    assert system.managed[-1][:2] == ("v2-1", ["gate"])
     system.result = subprocess.CompletedProcess([], 1, "/healthz/ answered 500\n", "")
-    code, answer, _err = ctl("shop", "check", "v1-1", "--json")
+    code, answer, _err = ctl("shop", "check", "v2-1", "--json")
     assert (code, answer["log"], answer["state"]) == (6, "/healthz/ answered 500", "release v1-1 is live")
+    assert ctl("shop", "check", "nosuch")[0] == 2
+
+
+def healthy(release):
+    """Give a release what keeps it from being called damaged."""
+    release.write(application="x:y")
+    (release.path / "venv/bin/python").touch()
+    return release
 
 
 def test_maintenance_is_switched_on_and_off(ctl, app):
@@ -686,7 +778,8 @@ def test_a_database_that_is_ahead_needs_a_flag(ctl, app, make_release, verb):
 # Commands that run others
 
 
-def test_manage_passes_arguments_and_variables_on(ctl, system, monkeypatch):
+def test_manage_passes_arguments_and_variables_on(ctl, app, make_release, system, monkeypatch):
+    make_release(app, "v1-1", live=True)
     monkeypatch.setenv("FROM_HERE", "s3cret")
     system.result = subprocess.CompletedProcess([], 3)
     words = ("--env", "FROM_HERE", "--env", "A=b=c", "--env", "NOT_THERE", "shell", "-c", "print(1)", "--json")
@@ -787,6 +880,190 @@ def test_a_strict_umask_of_the_caller_does_not_lock_nginx_out(ctl, app, make_rel
         assert path.stat().st_mode & 0o755 == 0o755, f"Nginx cannot enter {path.name}"
 
 
+# What a person or a damaged file can give it
+
+
+DAMAGES = {
+    "app.json": ("etc/shop/app.json", ["[]", "{", "5", '{"name": "shop"}', "[" * 100_000]),
+    "live.json": ("srv/shop/live.json", ['{"history": 5}', "[]", '{"history": [1], "units": 3, "release": {}}', "\0"]),
+    "schema.json": ("srv/shop/schema.json", ["[]", '{"leaves": 5}', '{"owing": 5}']),
+    "release.json": (
+        "srv/shop/releases/v1-1/release.json",
+        ["[]", '{"state": 5}', '{"state": "good"}', '{"state": "good", "migrations": 5, "application": []}'],
+    ),
+    "lock": ("run/shop.lock", ["[1]", "5", "{", '{"pid": {}}']),
+}
+COMMANDS = [
+    *(("list",), ("shop", "status"), ("shop", "releases"), ("shop", "check"), ("shop", "check", "v1-1")),
+    *(("shop", "activate", "v1-1"), ("shop", "rollback"), ("shop", "prune"), ("shop", "migrate", "v1-1")),
+    *(("shop", "maintenance", "on"), ("shop", "plan", "v1-1"), ("shop", "exec", "current", "serve")),
+    ("shop", "build", "--revision", "abc", "--tree", "/srv/repo"),
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("name", DAMAGES)
+def test_no_damaged_file_confuses_a_command(ctl, app, make_release, built, system, monkeypatch, tmp_path, name, words):
+    monkeypatch.setattr(launch.os, "execvpe", lambda *_words: None)
+    monkeypatch.chdir("/")
+    said = []
+    monkeypatch.setattr(cli, "say", said.append)
+    system.result = answered([])
+    for identity in ("v0-1", "v1-1"):
+        healthy(make_release(app, identity))
+        assert ctl("shop", "activate", identity)[0] == 0
+    place, contents = DAMAGES[name]
+    for content in contents:
+        (tmp_path / place).write_text(content)
+        code, out, err = ctl(*words)
+        assert said == [], f"{content}: {out}{err}"
+        assert code in (None, 0, 2, 5, 6), f"{content}: {out}{err}"
+        for path in app.releases.glob("abc-*"):
+            shutil.rmtree(path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("shop/", "status"),
+        ("../etc/shop", "status"),
+        ("s" * 5000, "status"),
+        ("shop", "activate", "x" * 5000),
+        ("shop", "activate", "../../.."),
+        ("shop", "check", "nosuch"),
+        ("shop", "check", "../../.."),
+        ("shop", "manage", "--release", "../../..", "check"),
+        ("shop", "manage", "--release", "x" * 5000, "check"),
+        ("shop", "manage", "--release", "v1-1/../v1-1", "check"),
+        ("shop", "exec", "current"),
+        ("shop", "exec", "../../..", "serve"),
+        ("shop", "exec"),
+        ("shop", "build", "--revision", "x"),
+    ],
+    ids=lambda words: " ".join(words)[:40],
+)
+def test_bad_words_are_bad_usage(ctl, app, make_release, system, words):
+    make_release(app, "v1-1", live=True, application="x:y")
+    swap.pin_configuration(app)
+    code, out, err = ctl(*words)
+    assert (code, out) == (2, "")
+    assert len(err) < 1000
+    assert system.managed == [], "it was tried"
+
+
+def test_a_damaged_app_does_not_hide_the_others(ctl, app, make_app, make_release):
+    blog = make_app("blog")
+    make_release(app, "v1-1", live=True)
+    (blog.config / "app.json").write_text("[]")
+    code, answer, _err = ctl("list", "--json")
+    assert code == 2
+    assert [(entry["app"], entry.get("release")) for entry in answer["apps"]] == [("blog", None), ("shop", "v1-1")]
+    assert answer["apps"][0]["error"] == f"{blog.config}/app.json is damaged: found [], expected a mapping"
+    code, text, _err = ctl("list")
+    assert "app.json is damaged" in text.splitlines()[1]
+
+
+def test_rollback_finds_a_good_release_without_the_history(ctl, app, make_release):
+    for identity in ("v1-1", "v2-1"):
+        make_release(app, identity)
+        ctl("shop", "activate", identity)
+    (app.root / "live.json").write_text("{")
+    assert ctl("shop", "rollback", "--json")[1]["release"] == "v1-1"
+
+
+def test_a_full_disk_closes_no_site(ctl, app, monkeypatch):
+    def full(*_words):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _out, err = ctl("shop", "maintenance", "on")
+    assert (code, app.maintenance.exists(), audited()) == (1, False, [])
+    assert err.splitlines()[0] == f"djangoctl: {app.maintenance}: No space left on device"
+    assert "make room" in err
+    assert os.listdir(app.static) == []
+
+
+@pytest.mark.parametrize(("number", "hint"), [(28, "make room"), (30, "read-only"), (5, "the disk fails")])
+def test_what_the_system_refuses_is_one_message_and_audited(ctl, app, make_release, monkeypatch, number, hint):
+    said = []
+    make_release(app, "v1-1", live=True)
+    monkeypatch.setattr(cli, "say", said.append)
+    fail_with(monkeypatch, OSError(number, os.strerror(number), "/srv/shop/live.json"))
+    make_release(app, "v2-1")
+    code, answer, _err = ctl("shop", "activate", "v2-1", "--json")
+    assert (code, answer["state"]) == (1, "release v1-1 is live")
+    assert answer["message"] == f"/srv/shop/live.json: {os.strerror(number)}"
+    assert hint in answer["hint"]
+    assert [line["ok"] for line in audited()] == [False]
+    assert "Traceback" in said[0], "the journal has the details"
+
+
+def test_a_fault_of_djangoctl_is_one_message_too(ctl, app, make_release, monkeypatch):
+    said = []
+    make_release(app, "v1-1")
+    monkeypatch.setattr(cli, "say", said.append)
+    fail_with(monkeypatch, KeyError("x"))
+    code, _out, err = ctl("shop", "activate", "v1-1")
+    assert (code, err.splitlines()[0]) == (1, "djangoctl: KeyError: 'x'")
+    assert "Traceback" in said[0]
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space left on device")])
+def test_a_result_that_cannot_be_printed_fails_nothing(app, make_release, system, monkeypatch, tmp_path, error):
+    make_release(app, "v1-1")
+
+    class Full:
+        def write(self, _text):
+            raise error
+
+        def fileno(self):
+            return os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
+
+    monkeypatch.setattr(cli.sys, "stdout", Full())
+    assert cli.main(["shop", "activate", "v1-1"]) == 0
+    assert releases.live_id(app) == "v1-1"
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_a_swap_waits_for_its_end(ctl, app, make_release, system, number):
+    make_release(app, "v1-1")
+    control = system.control
+
+    def interrupted(*words):
+        if words[:2] == ("start", NEXT):
+            os.kill(os.getpid(), number)
+        return control(*words)
+
+    system.control = interrupted
+    code, _out, err = ctl("shop", "activate", "v1-1")
+    assert (code, releases.live_id(app)) == (0, "v1-1")
+    assert f"{number.name} came meanwhile; this was finished first" in err
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_build_and_its_lock(ctl, app, monkeypatch, number):
+    def build(*_words, **_options):
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(cli, "build", build)
+    code, _out, err = ctl("shop", "build", "--revision", "abc", "--tree", "/srv/repo")
+    assert (code, err) == (128 + number, f"djangoctl: ended by {number.name}\n")
+    assert (lock.holder(app), [line["error"] for line in audited()]) == (None, [f"ended by {number.name}"])
+
+
+def test_a_hangup_that_the_caller_ignores_ends_nothing(ctl, app, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        monkeypatch.setattr(cli, "names", lambda: os.kill(os.getpid(), signal.SIGHUP) or [])
+        assert ctl("list")[0] == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 # The module `release`
 
 
@@ -799,7 +1076,7 @@ def module():
     return loaded
 
 
-PARAMS = dict.fromkeys(["revision", "version", "source", "release"])
+PARAMS = dict.fromkeys(["revision", "version", "scm_version", "config", "source", "release"])
 PARAMS |= {"allow_destructive": False, "allow_schema_ahead": False}
 
 
@@ -807,19 +1084,38 @@ PARAMS |= {"allow_destructive": False, "allow_schema_ahead": False}
 @pytest.mark.parametrize("source", [("tree", "/srv/my repo"), ("archive", "/tmp/x.tar.gz"), ("package", "-e x==1")])
 @pytest.mark.parametrize("check", [True, False])
 def test_djangoctl_parses_the_command_line_of_the_module(module, version, source, check):
-    params = PARAMS | {"app": "shop", "state": "built", "revision": "-abc", "version": version}
+    params = PARAMS | {"app": "shop", "state": "built", "revision": "-abc", "version": version, "config": "/run/x/shop"}
     params["source"] = dict.fromkeys(["tree", "archive", "path", "package"]) | dict([source])
     options = cli.parser().parse_args(module.words(params, check))
     assert (options.app, options.command, options.json, options.rehearse) == ("shop", "build", True, check)
     assert options.dry_run is False, "a dry run rehearses nothing"
+    assert options.config == (Path("/run/x/shop") if check else None)
     assert (options.revision, options.version) == ("-abc", version or "")
     assert str(getattr(options, source[0])) == source[1]
+
+
+def test_the_module_fetches(module):
+    source = {"git": "git@git.example.com:acme/shop.git", "key_file": "/run/x.key", "known_hosts_file": None}
+    params = PARAMS | {"app": "shop", "state": "fetched", "source": source, "version": "v1"}
+    for check in (True, False):
+        options = cli.parser().parse_args(module.words(params, check))
+        assert (options.command, options.repository, options.version) == ("fetch", source["git"], "v1")
+        assert (options.key, options.known_hosts) == (Path("/run/x.key"), None)
+    assert cli.parser().parse_args(module.words(params | {"version": None}, False)).version == "HEAD"
+
+
+@pytest.mark.parametrize("version", [None, "1.4.post5+gabc"])
+def test_the_version_from_git_reaches_the_release(module, ctl, built, version):
+    params = PARAMS | {"app": "shop", "state": "built", "revision": "abc", "source": {"tree": "/x"}}
+    ctl(*module.words(params | {"scm_version": version}, False))
+    assert built[0][2]["scm_version"] == (version or "")
 
 
 def test_a_build_without_a_source_is_no_rehearsal(module):
     params = PARAMS | {"app": "shop", "state": "built", "revision": "abc"}
     options = cli.parser().parse_args(module.words(params, True))
     assert (options.rehearse, options.tree, options.archive, options.package) == (False, None, None, None)
+    assert options.dry_run is True, "the module only asks what the release is called"
 
 
 @pytest.mark.parametrize(
@@ -845,6 +1141,14 @@ def test_the_module_asks_for_a_release(module, state, check, verb, dry, allowed)
     # The earlier release ran on this schema a moment ago. Where it is still live, it is left alone.
     assert getattr(options, "allow_schema_ahead", allowed) == (allowed or state == "reverted")
     assert getattr(options, "unless_live", False) == (state == "reverted")
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_module_removes_an_app(module, check, allowed):
+    params = PARAMS | {"app": "shop", "state": "absent", "allow_data_removal": allowed}
+    options = cli.parser().parse_args(module.words(params, check))
+    assert (options.command, options.dry_run, options.with_data) == ("remove", check, allowed)
 
 
 def test_the_module_rolls_back_to_the_previous_release(module):

@@ -211,3 +211,95 @@ def test_the_actor_of_an_action(monkeypatch, variables, name):
     for key, value in variables.items():
         monkeypatch.setenv(key, value)
     assert lock.actor() == name
+
+
+# Who may take the lock, and what a damaged one does
+
+
+def test_only_its_owner_can_open_a_lock(make_app):
+    app = make_app()
+    with lock.held(app, "build"):
+        assert (lock.RUN / "shop.lock").stat().st_mode & 0o777 == 0o600
+    assert lock.RUN.stat().st_mode & 0o777 == 0o755, "Nginx enters it, for the app's socket"
+
+
+def test_a_lock_that_others_can_open_is_replaced(make_app):
+    """Earlier versions made it 0644. Who has it open can lock it for ever, since flock asks for no more."""
+    app = make_app()
+    lock.RUN.mkdir()
+    (lock.RUN / "shop.lock").touch(mode=0o644)
+    (lock.RUN / "shop.lock").chmod(0o644)
+    with open(lock.RUN / "shop.lock") as foreign:
+        with lock.held(app, "build"):
+            assert lock.holder(app)["action"] == "build"
+        fcntl.flock(foreign, fcntl.LOCK_SH)
+        with lock.held(app, "build again"):
+            assert (lock.RUN / "shop.lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_lock_that_others_can_open_still_holds_while_an_earlier_version_is_at_work(make_app, holder):
+    (lock.RUN / "shop.lock").chmod(0o644)
+    with pytest.raises(LockedError, match="locked by ada"), lock.held(make_app(), "activate"):
+        pytest.fail("two had the lock")
+
+
+def test_a_replaced_lock_is_not_taken_for_the_lock(make_app, monkeypatch):
+    """Who waited for the file that another one has replaced by now must lock the new one."""
+    app = make_app()
+    lock.RUN.mkdir()
+    take, opened = lock._take, []
+
+    def replace_meanwhile(handle):
+        if not opened:
+            opened.append(True)
+            (lock.RUN / "shop.lock").unlink()
+            (lock.RUN / "shop.lock").touch(mode=0o600)
+        return take(handle)
+
+    monkeypatch.setattr(lock, "_take", replace_meanwhile)
+    with lock.held(app, "build"):
+        assert json.loads((lock.RUN / "shop.lock").read_text())["action"] == "build"
+
+
+def test_a_directory_that_others_may_write_to_is_closed(make_app):
+    app = make_app()
+    lock.RUN.mkdir()
+    lock.RUN.chmod(0o777)
+    with lock.held(app, "build"):
+        assert lock.RUN.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("content", ["[1]", "5", "null", '{"pid": [1], "actor": 3}', "{", "[" * 100_000, "\x80"])
+def test_a_damaged_lock_has_a_holder_all_the_same(make_app, holder, content):
+    (lock.RUN / "shop.lock").write_bytes(content.encode("latin-1"))
+    with pytest.raises(LockedError, match="locked by somebody since just now"), lock.held(make_app(), "x"):
+        pytest.fail("two had the lock")
+    assert lock.holder(make_app())["actor"] == "somebody"
+
+
+def test_who_is_refused_learns_how_to_look(make_app, holder):
+    with pytest.raises(LockedError) as caught, lock.held(make_app(), "x"):
+        pytest.fail("two had the lock")
+    assert f"ps -fp {holder.pid}" in caught.value.hint
+    assert "djangoctl shop status" in caught.value.hint
+
+
+def test_a_full_run_does_not_keep_the_lock_from_being_held(make_app, monkeypatch):
+    app = make_app()
+
+    def full(*_words, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lock.json, "dump", full)
+    with lock.held(app, "build"):
+        assert lock.holder(app)["actor"] == "somebody"
+
+
+def test_a_trail_that_cannot_be_written_fails_no_action(make_app, monkeypatch):
+    said = []
+    app = make_app()
+    lock.LOGS.write_text("a file in place of the directory")
+    monkeypatch.setattr(lock.syslog, "syslog", lambda _level, line: said.append(line))
+    lock.audit(app, "build", ok=True)
+    assert json.loads(said[0])["action"] == "build"
+    assert "lacks this line" in said[1]

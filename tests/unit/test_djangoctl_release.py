@@ -53,10 +53,19 @@ def test_identity_changes_with_each_setting_of_the_build(make_app, key):
     assert releases.identify(app, "v1", "abc") != before
 
 
-@pytest.mark.parametrize("key", ["health", "gunicorn", "sandbox", "domains", "minimum_free_space"])
-def test_identity_does_not_depend_on_how_the_app_runs(make_app, app_settings, key):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("gunicorn", {"threads": 99}),
+        ("sandbox", ["NoNewPrivileges=no"]),
+        ("domains", ["other.example.com"]),
+        ("minimum_free_space", 1),
+    ],
+)
+def test_identity_does_not_depend_on_how_the_app_runs(make_app, app_settings, key, value):
+    assert app_settings[key] != value
     before = releases.identify(make_app(), "v1", "abc")
-    assert releases.identify(make_app(**{key: [app_settings[key], "other"]}), "v1", "abc") == before
+    assert releases.identify(make_app(**{key: value}), "v1", "abc") == before
 
 
 def test_identity_changes_with_the_source_and_with_added_files(make_app):
@@ -137,13 +146,21 @@ def test_an_app_without_releases_has_none(make_app):
     assert releases.all_of(app) == []
 
 
-@pytest.mark.parametrize("identity", ["", "other", "../releases/v1-1", ".packages", ".", "..", "/etc", "v1-1/source"])
+@pytest.mark.parametrize(
+    "identity", ["", "other", "../releases/v1-1", ".packages", ".", "..", "/etc", "v1-1/source", "v1-1\n", "-x"]
+)
 def test_reading_something_that_is_no_release(make_app, make_release, identity):
     app = make_app()
     make_release(app, "v1-1")
     with pytest.raises(ConfigError, match=f"shop has no release '{re.escape(identity)}'") as caught:
         releases.read(app, identity)
     assert "djangoctl shop releases" in caught.value.hint
+
+
+def test_an_id_of_any_length_is_refused_in_few_words(make_app):
+    with pytest.raises(ConfigError, match=r"has no release 'x+…'") as caught:
+        releases.read(make_app(), "x" * 5000)
+    assert len(caught.value.message) < 200
 
 
 # Links
@@ -216,6 +233,79 @@ def test_a_damaged_configuration_is_an_error_message_and_no_traceback(make_app):
     (app.config / "app.json").write_text('{"name": ')
     with pytest.raises(ConfigError, match=r"shop/app\.json"):
         apps.load("shop")
+
+
+WRONG = {str: 5, int: "5", float: True, bool: "yes", dict: [], list: "x"}
+
+
+def leaves(shape, where=()):
+    for key, kind in shape.items():
+        if isinstance(kind, dict) and "*" not in kind:
+            yield from leaves(kind, (*where, key))
+        yield (*where, key), WRONG[kind if isinstance(kind, type) else type(kind)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    list(leaves({**apps.SHAPE, **apps.ADDED})),
+    ids=lambda v: ".".join(map(str, v)) if isinstance(v, tuple) else "",
+)
+def test_a_value_of_another_type_is_named_with_its_key_and_its_file(make_app, keys, value):
+    app = make_app(site={"domains": ["shop.example.com"], "port": 443, "tls": True})
+    content = json.loads((app.config / "app.json").read_text())
+    place = content
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    (app.config / "app.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=re.escape(f"{app.config}/app.json is damaged: '{'.'.join(keys)}' is")):
+        apps.load("shop")
+
+
+def test_every_key_of_app_json_has_a_type(app_settings):
+    assert set(apps.SHAPE) <= set(app_settings) <= set(apps.SHAPE) | set(apps.ADDED)
+
+
+@pytest.mark.parametrize("key", apps.SHAPE)
+def test_a_key_that_is_missing_is_named(make_app, key):
+    app = make_app()
+    content = json.loads((app.config / "app.json").read_text())
+    del content[key]
+    (app.config / "app.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=f"app.json is damaged: '{key}' is missing"):
+        apps.load("shop")
+
+
+@pytest.mark.parametrize("content", ["[]", "5", "null", '"shop"', "[" * 100_000, "\x80"])
+def test_a_configuration_that_is_no_mapping(make_app, content):
+    app = make_app()
+    (app.config / "app.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"shop/app\.json is damaged"):
+        apps.load("shop")
+
+
+@pytest.mark.parametrize(
+    "name", ["shop/", "../etc/shop", "/etc/shop", ".", "..", "", "Shop", "shop\n", "s" * 5000, "-x"]
+)
+def test_a_name_that_no_app_has_does_not_get_near_a_path(make_app, name):
+    make_app()
+    with pytest.raises(ConfigError, match="there is no app"):
+        apps.load(name)
+
+
+def test_an_older_pinned_configuration_still_starts_the_app(make_app):
+    """It was written before the role knew some of the keys. The live release does not stay down for them."""
+    app = make_app()
+    (app.config / "live").mkdir()
+    old = {"name": "shop", "unit": "django-shop", "root": str(app.root), "build": {"project_dir": "."}}
+    (app.config / "live/app.json").write_text(json.dumps(old))
+    assert apps.load("shop", pinned=True)["unit"] == "django-shop"
+
+
+@pytest.mark.parametrize("content", [{"history": 5}, {"history": [1]}, {"units": "x"}, {"release": []}, {"owing": 1}])
+def test_a_damaged_value_of_a_record_is_not_read(tmp_path, content):
+    (tmp_path / "live.json").write_text(json.dumps(content | {"activated_at": "now"}))
+    assert releases.read_json(tmp_path / "live.json") == {"activated_at": "now"}
 
 
 def test_the_fingerprint_covers_what_a_service_starts_with(make_app, app_settings, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -29,6 +30,7 @@ class FakeSystemd:
         self.app, self.up, self.on, self.calls, self.failing = app, set(), set(), [], {}
         self.managed, self.mute, self.broken, self.falling = [], set(), set(), {}
         self.workers = 1  # how many the service says that it starts
+        self.shown, self.logged = {}, []
         self.environments = []  # what the live environment was when each unit was started
 
     def control(self, *words):
@@ -79,6 +81,14 @@ class FakeSystemd:
     def steady(self, unit):
         """`falling` names the releases in which a unit does not stay up."""
         return unit in self.up and releases.live_id(self.app) not in self.falling.get(unit, ())
+
+    def show(self, units):
+        """What a test says of a unit, over what follows from whether it is up."""
+        states = {unit: {"Id": unit, "ActiveState": "active" if unit in self.up else "inactive"} for unit in units}
+        return {unit: state | self.shown.get(unit, {}) for unit, state in states.items()}
+
+    def events(self, units, pattern, since):
+        return [(unit, message) for unit, message in self.logged if unit in units and re.search(pattern, message)]
 
     def enabled(self, unit):
         return unit in self.on
@@ -148,6 +158,18 @@ def test_the_first_release_opens_the_socket(app, make_release, system):
     assert system.on == {SOCKET, SERVICE}
     assert live_json(app)["release"] == "one"
     assert live_json(app)["history"] == ["one"]
+
+
+def test_a_first_release_that_needs_data_says_how_to_load_it(app, make_release, system):
+    system.failing["start", NEXT] = 1
+    with pytest.raises(GateError) as caught:
+        swap.activate(app, make_release(app, "one"), system)
+    assert "djangoctl shop manage --release one loaddata" in caught.value.hint
+    make_release(app, "zero", live=True)
+    system.failing["start", NEXT] = 1
+    with pytest.raises(GateError) as caught:
+        swap.activate(app, make_release(app, "two"), system)
+    assert "loaddata" not in caught.value.hint
 
 
 def test_activating_a_live_release_again_does_nothing(app, system, old):
@@ -328,6 +350,23 @@ def test_going_back_and_forth(app, make_release, system, old):
     assert swap.previous(app).id == "new"
 
 
+def test_a_rollback_never_goes_back_to_what_was_rolled_back_from(app, make_release, system, old):
+    newer = [make_release(app, name) for name in ("newer", "newest")]
+    for release in newer:
+        swap.activate(app, release, system)
+    swap.activate(app, swap.previous(app), system, rolls_back=True)
+    assert releases.live_id(app) == "newer"
+    assert swap.previous(app).id == "old", "a second one goes further back"
+    swap.activate(app, swap.previous(app), system, rolls_back=True)
+    assert live_json(app)["rolled_back"] == ["newer", "newest"]
+    with pytest.raises(ConfigError, match="newer, newest was rolled back from, and goes live only by its name"):
+        swap.previous(app)
+    swap.activate(app, newer[1], system, rolls_back=True)
+    assert live_json(app)["rolled_back"] == ["newer"], "it is taken for good now, and no other for bad"
+    swap.activate(app, old, system)
+    assert swap.previous(app).id == "newest"
+
+
 def test_the_previous_release_is_neither_removed_nor_failed(app, make_release, system, old):
     for identity in ("gone", "spoilt", "new"):
         swap.activate(app, make_release(app, identity), system)
@@ -467,7 +506,9 @@ def test_a_failing_after_activate_hook_leaves_the_release_live(hooked, make_rele
 
 @pytest.fixture
 def hasty(make_app, old):
-    return make_app(start_timeout=0.2)
+    app = make_app(start_timeout=0.2)
+    swap.pin_configuration(app)  # the old release waits no longer either
+    return app
 
 
 def test_the_old_release_is_put_back_when_no_worker_starts(hasty, make_release, system):

@@ -63,6 +63,8 @@ class Systemd(FakeSystemd):
     def _refuses(self, name):
         if re.sub("@.*[.]", "@.", name) not in self.loaded:
             return f"Unit {name} not found."
+        if name.endswith(".socket") and units.setting(self.loaded[name], "Service") not in self.loaded:
+            return "Socket service not loaded, refusing."
         if name.endswith(".socket") and units.setting(self.loaded[name], "Service") in self.up:
             return "Socket service already active, refusing."
         if name in self.open and self.open[name] != units.address(self.loaded[name]):
@@ -214,7 +216,7 @@ def test_an_activation_that_broke_off_is_finished_by_the_next(make_app, system, 
     """Killed after the service has restarted: the record still says that the old address serves."""
     app = make_app(listen=B)
     with monkeypatch.context() as patch:
-        patch.setattr(swap, "_record_live", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(swap, "_record_live", lambda *_words, **_options: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             swap.activate(app, old, system)
     system.needed = {A, B}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 
 import pytest
 from djangoctl import release as releases
 from djangoctl import venv
-from djangoctl.build import Source, build, rehearsal
+from djangoctl.build import Source, build
 from djangoctl.errors import BuildError
 from djangoctl.prune import prune
+from djangoctl.rehearsal import rehearsal
 from test_djangoctl_build import PROJECT, lines_of, own, project, system  # noqa: F401  (fixtures)
 
 
@@ -91,13 +93,13 @@ def test_the_source_is_written_to_only_where_it_is_installed(make, make_app, sys
 
 def test_an_environment_belongs_to_root_before_its_record_is_written(make, make_app, system, own, monkeypatch):  # noqa: F811
     app, owners = make_app(), []
-    write = venv.write_json
-    monkeypatch.setattr(venv, "write_json", lambda path, content: owners.append(dict(own)) or write(path, content))
+    put = venv.tree.put
+    monkeypatch.setattr(venv.tree, "put", lambda *words: owners.append(dict(own)) or put(*words))
     system.gunicorn = True
     name = make("v1-1")
     path = app.venvs / name
     assert (owners[0][str(path)], owners[0][str(path / "bin/gunicorn")]) == (0, 0)
-    assert (app.venvs / f"{name}.json").is_file()
+    assert stat.S_IMODE((app.venvs / f"{name}.json").stat().st_mode) == 0o600, "who can read it can lock it"
 
 
 @pytest.mark.parametrize("step", ["venv", "--requirement"])

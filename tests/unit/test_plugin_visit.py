@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import http.server
 import ssl
@@ -79,6 +80,7 @@ def seen(server: http.server.HTTPServer, seconds: float = 0, **more: Any) -> dic
         ((404, {}, ""), {}, False, "404 and not 200 to 399"),
         ((404, {}, ""), {"status_max": 499}, True, "404"),
         ((400, {}, ""), {"status_max": 499}, False, "400: Django refuses the host"),
+        ((400, {}, ""), {"status_max": 400}, True, "400"),
         ((500, {}, ""), {"status_max": 499}, False, "500 and not 200 to 499"),
         ((503, {}, ""), {}, False, "503 and not"),
         ((301, {"Location": "https://www.shop.test/"}, ""), {"status_max": 299}, True, "301 to https://www.shop.test/"),
@@ -123,6 +125,23 @@ def test_an_answer_that_takes_too_long(serve, monkeypatch):
     server = serve({"/": (200, {}, "")})
     monkeypatch.setattr(Handler, "do_GET", lambda self: time.sleep(2))
     assert seen(server, timeout=1)["verdict"] == "no answer: timed out"
+
+
+def test_an_answer_in_small_pieces_does_not_take_as_long_as_it_likes(serve, monkeypatch):
+    server = serve({"/": (200, {}, "")})
+
+    def trickle(self):
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(50):
+                self.wfile.write(b"x")
+                time.sleep(0.2)
+
+    monkeypatch.setattr(Handler, "do_GET", trickle)
+    began = time.monotonic()
+    assert seen(server, timeout=1)["verdict"] == "no answer: timed out"
+    assert time.monotonic() - began < 5
 
 
 def test_it_asks_again_until_the_deadline(serve):

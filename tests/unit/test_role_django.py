@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import ipaddress
 import json
 import re
 from collections import defaultdict
@@ -513,6 +514,47 @@ def test_sandbox_can_be_overridden_for_one_app(evaluate, sandbox, key, values):
     assert "NoNewPrivileges=yes" in lines
 
 
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        ("none", {"RestrictAddressFamilies": "AF_UNIX", "PrivateNetwork": "yes", "IPAddressDeny": "any"}),
+        ("local", {"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6", "IPAddressDeny": "any"}),
+        ("full", {"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6"}),
+        (None, {"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6"}),
+    ],
+)
+def test_an_app_reaches_what_network_says(evaluate, network, expected):
+    app = shop(**({"network": network} if network else {}))
+    lines = dict(line.split("=", 1) for line in evaluate("django", "__django_settings.sandbox", django_app=app))
+    keys = ("RestrictAddressFamilies", "PrivateNetwork", "IPAddressDeny")
+    assert {key: lines[key] for key in keys if key in lines} == expected
+    assert ("IPAddressAllow" in lines) is (network == "local")
+
+
+def test_local_addresses_are_private_and_none_of_the_link(evaluate):
+    lines = evaluate("django", "__django_settings.sandbox", django_app=shop(network="local"))
+    (allowed,) = [line.partition("=")[2].split() for line in lines if line.startswith("IPAddressAllow=")]
+    networks = [ipaddress.ip_network(network) for network in allowed]
+    assert all(network.is_private for network in networks)
+    metadata = ipaddress.ip_address("169.254.169.254")
+    assert not [network for network in networks if metadata in network]
+
+
+def test_what_an_app_may_write_it_may_not_run(evaluate):
+    lines = evaluate("django", "__django_settings.sandbox", django_app=SHOP)
+    rooms = {key: value for key, value in (line.split("=", 1) for line in lines) if key.endswith("Paths")}
+    assert rooms["NoExecPaths"] == rooms["ReadWritePaths"]
+    lines = evaluate("django", "__django_settings.sandbox", django_app=shop(sandbox={"NoExecPaths": ""}))
+    assert "NoExecPaths=" in lines
+
+
+@pytest.mark.parametrize(("guest", "expected"), [([], "yes"), (["kvm"], "yes"), (["docker", "container"], "no")])
+def test_users_of_the_host_are_hidden_where_that_can_be_done(evaluate, guest, expected):
+    facts = {"ansible_facts": {"distribution_major_version": "13", "virtualization_tech_guest": guest}}
+    assert f"PrivateUsers={expected}" in evaluate("django", "__django_settings.sandbox", django_app=SHOP, **facts)
+    assert "PrivateUsers=yes" in evaluate("django", "__django_settings.sandbox", django_app=SHOP)
+
+
 def test_sandbox_of_commands_by_hand_is_that_of_the_services(units, app_json):
     app = shop(sandbox={"PrivateNetwork": True})
     lines = app_json(app)["sandbox"]
@@ -575,3 +617,52 @@ def test_only_an_app_with_timers_asks_systemd_about_calendars(evaluate, configur
     condition = step("Ask systemd about the calendars of the timers", configure)["when"]
     app = SHOP if timers is None else shop(timers=timers)
     assert evaluate("django", condition, django_app=app) is asked
+
+
+# Check mode
+
+
+def test_what_a_rehearsal_reads_is_what_a_run_would_write(evaluate, render):
+    """The same files at another place; whoever they would belong to may not be there yet."""
+    app = shop(environment={"KEY": "s3cret"}, files=[{"dest": "a/b.py", "content": "x"}])
+    given = {"django_app": app, "__django_rollout": "2026-11-21T10:00:00.000001"}
+    written = {entry["path"]: entry for entry in evaluate("django", ENTRIES, **given)}
+    scratch = evaluate("django", "__django_scratch", **given)
+    assert re.fullmatch(r"/run/djangofleet-check-\d+/shop", scratch)
+    moved = evaluate(
+        "django", f"{ENTRIES} | djangofleet.stack.django_scratch(__django_settings.config, __django_scratch)", **given
+    )
+    root, *entries = moved
+    assert root == {"path": scratch.rpartition("/")[0], "directory": True}
+    names = {path for path in written if path.startswith("/etc/djangofleet/shop")}
+    assert {entry["path"].replace(scratch, "/etc/djangofleet/shop") for entry in entries} == names
+    assert {f"/etc/djangofleet/shop/{name}" for name in ("app.json", "env", "build.env", "files/a/b.py")} <= names
+    for entry in entries:
+        original = written[entry["path"].replace(scratch, "/etc/djangofleet/shop")]
+        assert not {"owner", "group"} & set(entry)
+        assert {key: original.get(key) for key in ("template", "content", "vars", "sensitive")} == {
+            key: entry.get(key) for key in ("template", "content", "vars", "sensitive")
+        }
+        if entry.get("sensitive"):
+            assert entry["mode"] == "0600"
+
+
+def test_what_check_mode_writes_it_removes():
+    tasks = yaml.safe_load((ROOT / "roles/django/tasks/build.yml").read_text())
+    (block,) = [task for task in tasks if "block" in task]
+    put, build = block["block"]
+    (removal,) = block["always"]
+    assert put["when"] == removal["when"] == "ansible_check_mode"
+    assert put["diff"] is removal["diff"] is False
+    assert "__django_scratch" in build["djangofleet.stack.release"]["config"]
+
+
+@pytest.mark.parametrize(
+    ("check", "activation", "changed"),
+    [(True, {"changed": False}, True), (False, {"changed": False}, False), (False, {"changed": True}, True)],
+)
+def test_an_activation_that_is_pending_is_a_change_in_check_mode(evaluate, check, activation, changed):
+    (task,) = yaml.safe_load((ROOT / "roles/django/tasks/activate.yml").read_text())
+    condition = task["block"][0]["changed_when"]
+    given = {"ansible_check_mode": check, "__django_activation": activation}
+    assert evaluate("django", condition, django_app=SHOP, **given) is changed

@@ -37,7 +37,7 @@ def problems(*sites: dict[str, Any], survey: dict[str, Any] | None = None, **var
 
 def config(*sites: dict[str, Any], release: int | str = "13", **variables: Any) -> dict[str, Any]:
     """What the templates see."""
-    return nginx.config(options_of("nginx", given(*sites, **variables)), release)
+    return nginx.config(options_of("nginx", given(*sites, **variables)), release, {"UMask": "0027"}, {"A": "1"})
 
 
 # What is wrong --------------------------------------------------------------------------------------------------------
@@ -103,6 +103,10 @@ def test_hostile_names_are_refused(name):
         ({"locations": [{"path": "= /a", "match": "exact", "config": ""}]}, "locations[0].path"),
         ({"maintenance": {"page": "page.html"}}, "maintenance.page"),
         ({"maintenance": {"page": "/p", "allow": ["10.0.0.1", "all"]}}, "maintenance.allow[1]"),
+        ({"headers": {"X Own": "a"}}, "headers"),
+        ({"headers": {"X-Own": "$host"}}, "headers.X-Own"),
+        ({"headers": {"X-Own": "a\nb"}}, "headers.X-Own"),
+        ({"headers": {"X-Own": 1}}, "headers.X-Own"),
         # Of the wrong type, or unknown
         ({"domains": {"a": 1}}, "domains"),
         ({"domains": [["a"]]}, "domains"),

@@ -6,7 +6,13 @@ import datetime
 from typing import Any
 
 import pytest
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.summary import certificate_end, summarize, visits_of
+from ansible_collections.djangofleet.stack.plugins.filter.app_faults import app_faults
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.summary import (
+    certificate_end,
+    health_of,
+    summarize,
+    visits_of,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -131,3 +137,38 @@ def test_a_site_without_a_certificate_is_asked_over_plain_http():
     health = {"enabled": True, "path": "/", "status_min": 200, "status_max": 299, "contains": "", "timeout": 5}
     (asked,) = visits_of([SHOP | {"health": health}], [{"name": "shop", "certificate": None}], 8443, 8080)
     assert (asked["tls"], asked["port"]) == (False, 8080)
+
+
+# What djangoctl says
+
+
+SAID = """{"apps": [
+  {"app": "shop", "serves": false, "faults": [{"found": "GET /: 500", "heals": "djangoctl shop logs"}],
+   "warnings": [{"found": "a restart is pending", "heals": "djangoctl shop activate v2-b"}]},
+  {"app": "blog", "serves": true, "faults": [{"found": "django-blog-x.service has failed", "heals": "look"}]},
+  {"app": "wiki", "serves": false, "error": "app.json is damaged", "hint": "run site.yml"}]}"""
+
+
+def test_what_a_service_answers_badly_is_told_with_what_heals_it():
+    hosts = {name: {**host(visit(), shop=build()), "health": health_of(SAID)} for name in ("web1", "web2")}
+    text = said(hosts)
+    assert "  fault        GET /: 500 -> djangoctl shop logs (on web1, web2)\n" in text
+    assert "  warning      a restart is pending -> djangoctl shop activate v2-b (on web1, web2)\n" in text
+    assert "blog" not in text
+
+
+@pytest.mark.parametrize("printed", ["", "no such file", "[]", "5", '{"apps": [{"app": "shop", "service": true}]}'])
+def test_without_djangoctl_or_with_an_older_one_nothing_is_said(printed):
+    assert health_of(printed) == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "lines"),
+    [
+        (["shop"], ["shop: GET /: 500 -> djangoctl shop logs"]),
+        (["blog", "new"], []),  # it serves; a timer's failure does not end a deploy
+        (["wiki"], ["wiki: app.json is damaged -> run site.yml"]),
+    ],
+)
+def test_a_run_stops_at_the_faults_of_its_apps_that_do_not_serve(names, lines):
+    assert app_faults(SAID, [{"name": name} for name in names]) == lines

@@ -5,13 +5,49 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ConfigError
 
 CONFIG_ROOT = Path(os.environ.get("DJANGOFLEET_CONFIG", "/etc/djangofleet"))
+NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
+# What app.json holds: the type of each key, a list with the type of its items, or a mapping with its keys, `*` for any.
+TEXTS = [str]
+SHAPE: dict = {
+    **dict.fromkeys(("name", "unit", "user", "group", "root", "uv", "lock_timeout"), str),
+    **dict.fromkeys(("minimum_free_space", "keep_releases"), int),
+    "start_timeout": float,
+    **dict.fromkeys(("domains", "processes", "timers", "unit_files", "sandbox", "build_sandbox"), TEXTS),
+    "generate_secret": bool,
+    "gunicorn": dict,
+    "hooks": {"*": TEXTS},
+    "health": {
+        "enabled": bool,
+        **dict.fromkeys(("path", "contains"), str),
+        **dict.fromkeys(("status_min", "status_max", "timeout", "retries", "delay"), int),
+    },
+    "build": {
+        "packaged": bool,
+        **dict.fromkeys(("python", "project_dir", "requirements", "settings_module", "interface"), str),
+        **dict.fromkeys(("application", "static_root", "media_root"), str),
+        **dict.fromkeys(("shared_paths", "files", "hooks"), TEXTS),
+    },
+}
+KINDS = {
+    str: (str, "a text"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    bool: (bool, "true or false"),
+    dict: (dict, "a mapping"),
+}
+# What an earlier version of the role did not write.
+ADDED: dict = {"path": str, "site": {"domains": TEXTS, "port": int, "tls": bool}}
+# Without these the live release cannot start. Whatever else is missing must not keep it down.
+ESSENTIAL = ("name", "unit", "root", "build")
 
 
 @dataclass(frozen=True)
@@ -94,6 +130,16 @@ class App:
         return CONFIG_ROOT / self.name / "secret"  # also of a rehearsal, whose configuration is elsewhere
 
     @property
+    def site(self) -> dict:
+        """Where Nginx of this host serves the app: `domains`, `port` and `tls`; empty if it does not."""
+        return self.settings.get("site") or {}
+
+    def variable(self, key: str) -> str:
+        """A setting of the app as the inventory names it, django_apps[shop].key, if the role was told."""
+        path = self.settings.get("path", "django_app")
+        return f"django_app.{key} of app '{self.name}'" if path == "django_app" else f"{path}.{key}"
+
+    @property
     def unit(self) -> str:
         return self.settings["unit"]
 
@@ -103,9 +149,9 @@ class App:
         return sorted(self.config / "units" / name for name in self.settings["unit_files"])
 
     def fingerprint(self) -> str:
-        """A digest of what a service starts with besides its release: Gunicorn's settings, environment and units."""
+        """A digest of what a service starts with besides its release: Gunicorn, environment, SECRET_KEY and units."""
         digest = hashlib.sha256(json.dumps(self["gunicorn"], sort_keys=True).encode())
-        for path in [self.config / "env", *self.units]:
+        for path in [self.config / "env", self.secret, *self.units]:
             digest.update(b"\0" + (path.read_bytes() if path.exists() else b""))
         return digest.hexdigest()
 
@@ -119,19 +165,74 @@ def load(name: str, *, pinned: bool = False, config: Path | None = None) -> App:
     """
     config = config or CONFIG_ROOT / name
     path = config / "live" / "app.json" if pinned else config / "app.json"
+    if not NAME.fullmatch(name):
+        raise _unknown(name)
     try:
         settings = json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if (config / "app.json").exists():
             hint = f"djangoctl {name} releases lists them"
             raise ConfigError(f"{name} has no release 'current'", hint=hint) from None
-        known = ", ".join(names()) or "none"
-        raise ConfigError(f"there is no app '{name}' on this host", hint=f"known here: {known}") from None
+        raise _unknown(name) from None
     except PermissionError:
         raise ConfigError(f"{path} cannot be read", hint="run djangoctl as root") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is damaged: {error}", hint="run the play that wrote it again") from None
+    except (ValueError, RecursionError, OSError) as error:
+        raise _damaged(path, str(error)) from None
+    if wrong := next(problems(settings, pinned), ""):
+        raise _damaged(path, wrong)
     return App(name, config, settings, pinned)
+
+
+def problems(settings: object, pinned: bool = False) -> Iterator[str]:
+    """What is wrong with the content of app.json.
+
+    :param pinned: it may be older than this djangoctl, and lack what has been added since.
+    """
+    if not isinstance(settings, dict):
+        yield f"found {_shown(settings)}, expected a mapping"
+        return
+    lacking = [key for key in (ESSENTIAL if pinned else SHAPE) if key not in settings]
+    yield from (f"'{key}' is missing" for key in lacking)
+    yield from _misfits(settings, {**SHAPE, **ADDED}, "", pinned)
+
+
+def is_list_of(kind: type, value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+def _misfits(settings: Mapping, shape: Mapping, where: str, pinned: bool) -> Iterator[str]:
+    """The keys whose value has another type than the shape says, and those that are missing from an inner mapping."""
+    for key, kind in shape.items():
+        if key not in settings:
+            if where and not pinned:
+                yield f"'{where}{key}' is missing"
+            continue
+        value, name = settings[key], f"'{where}{key}'"
+        if isinstance(kind, dict) and isinstance(value, dict):
+            inner = dict.fromkeys(value, kind["*"]) if "*" in kind else kind
+            yield from _misfits(value, inner, f"{where}{key}.", pinned)
+        elif isinstance(kind, dict):
+            yield f"{name} is {_shown(value)}, expected a mapping"
+        elif isinstance(kind, list):
+            if not is_list_of(kind[0], value):
+                yield f"{name} is {_shown(value)}, expected a list of texts"
+        elif not isinstance(value, KINDS[kind][0]) or (kind is not bool and isinstance(value, bool)):
+            yield f"{name} is {_shown(value)}, expected {KINDS[kind][1]}"
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def _damaged(path: Path, what: str) -> ConfigError:
+    return ConfigError(f"{path} is damaged: {what}", hint="run the play that wrote it again: site.yml")
+
+
+def _unknown(name: str) -> ConfigError:
+    known = ", ".join(names()) or "none"
+    shown = name if len(name) <= 64 else f"{name[:64]}…"
+    return ConfigError(f"there is no app '{shown}' on this host", hint=f"known here: {known}")
 
 
 def names() -> list[str]:
@@ -140,7 +241,7 @@ def names() -> list[str]:
     :raises PermissionError: the user may not read the configuration of an app. A glob would leave it out in silence.
     """
     directories = CONFIG_ROOT.iterdir() if CONFIG_ROOT.is_dir() else ()
-    return sorted(path.name for path in directories if _is_file(path / "app.json"))
+    return sorted(path.name for path in directories if NAME.fullmatch(path.name) and _is_file(path / "app.json"))
 
 
 def _is_file(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -10,27 +9,24 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from . import atomic, tree
 from . import release as releases
-from . import tree
 from .app import App
 from .compress import compress
 from .detect import detect
 from .errors import BuildError
 from .release import BUILDING, FAILED, GOOD, Release, now
 from .requirements import Reader
-from .steps import SCRATCH, Steps, cause, hidden_configuration, untouched
+from .steps import SCRATCH, Steps, cause, untouched
 from .systemd import Systemd
 from .venv import Installation
 
 PROBE = Path(__file__).with_name("probe.py")
-REHEARSAL = ".rehearsal"
-REHEARSAL_LINES = 200
 FACTS_LIMIT = 10_000_000  # bytes
-SHARED_LIMIT = 1_000_000  # bytes of a shared file that a rehearsal gets a copy of
 # What the probe tells, and what it may be.
 FACTS = {
     **dict.fromkeys(("python", "django", "static_root", "static_url", "storage", "deploy_check"), str),
@@ -65,116 +61,28 @@ def build(app: App, identity: str, source: Source, system: Systemd, **facts: obj
     release = Release(path, releases.read_json(path / "release.json"))
     if release.state == GOOD:
         return release
-    if identity in (releases.live_id(app), releases.linked(app.next_link)):
+    # One whose directory is gone is built again. One that is damaged may still serve, and is not removed below it.
+    if path.exists() and identity in (releases.live_id(app), releases.linked(app.next_link)):
         raise BuildError(
-            f"{app.name}: release {identity} is in use but its release.json is broken",
+            f"{app.name}: release {identity} is in use and damaged: {release.damage}",
             state="nothing was changed",
-            hint=f"deploy another version, then remove {path}",
+            hint=f"djangoctl {app.name} rollback, then deploy again; or deploy another version",
         )
-    _require_space(app)
+    require_space(app)
     if path.exists():
         tree.remove(path)
     ensure_secret(app)
-    _run(_Build(source, Steps(app, app, release, system)), facts)
+    Build(source, Steps(app, app, release, system)).run(facts)
     return release
-
-
-@contextmanager
-def rehearsal(
-    app: App, identity: str, source: Source, system: Systemd, **facts: object
-) -> Iterator[tuple[Release, dict]]:
-    """Build a release in a scratch directory, which is removed at the end. Nothing else is written to.
-
-    In its sandbox the build finds itself at the paths that it would have. It needs no lock and may run beside a deploy.
-
-    :returns: the release, and how Systemd.manage finds it: sandbox and environment.
-    :raises BuildError: a step failed.
-    """
-    _require_space(app)
-    missing = app["generate_secret"] and not app.secret.exists()
-    environment = {"SECRET_KEY": secrets.token_urlsafe(50)} if missing else {}
-    with _scratch(app) as root:
-        place = replace(app, settings={**app.settings, "root": str(root)})
-        steps = Steps(app, place, Release(place.releases / identity, {}), system, environment)
-        _copy_shared(steps)
-        trial = _Build(source, steps)
-        try:
-            _run(trial, facts)
-        except BuildError as error:
-            if str(steps.release.log) in error.hint:  # the log is removed with the release
-                error.log = "\n".join(steps.release.log.read_text(errors="replace").splitlines()[-REHEARSAL_LINES:])
-                error.hint = "fix it and try again; nothing of the rehearsal was kept"
-            raise
-        sandbox = [
-            *app["sandbox"],
-            *hidden_configuration(app),
-            *(f"TemporaryFileSystem={path}:ro" for path in (app.releases, app.venvs)),
-            *(f"BindReadOnlyPaths={path}:{steps.seen(path)}" for path in (steps.release.path, trial.venv)),
-        ]
-        yield steps.release, {"sandbox": sandbox, "environment": environment}
-
-
-@contextmanager
-def _scratch(app: App) -> Iterator[Path]:
-    """A directory for one rehearsal. Its lock says that the rehearsal is under way; the kernel releases it."""
-    root = app.root / f"{REHEARSAL}-{os.getpid()}"
-    with ExitStack() as stack:
-        with tree.directory(app.root) as parent:
-            fcntl.flock(parent, fcntl.LOCK_EX)  # against another rehearsal, which removes what nobody has locked
-            remove_interrupted(app)
-            root.mkdir(mode=0o700)
-            stack.callback(tree.remove, root)
-            fcntl.flock(stack.enter_context(tree.directory(root)), fcntl.LOCK_EX)
-        yield root
-
-
-def remove_interrupted(app: App) -> None:
-    """Remove what rehearsals have left behind that were killed."""
-    for path in sorted([*app.root.glob(f"{REHEARSAL}-*"), *app.releases.glob(REHEARSAL)]):
-        with suppress(BlockingIOError), tree.directory(path) as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            tree.remove(path)
-
-
-def _copy_shared(steps: Steps) -> None:
-    """Give a rehearsal copies of the shared files, as far as they are small."""
-    if not steps.app.build["shared_paths"]:
-        return
-    with tree.directory(steps.app.root) as source, tree.directory(steps.place.root) as target:
-        if tree.exists("shared", source):
-            tree.copy("shared", source, "shared", target, steps.owner, limit=SHARED_LIMIT)
-
-
-def _run(trial: _Build, facts: dict) -> None:
-    """Run a build from its empty directory to a good release, or one that is marked as failed."""
-    app, release = trial.app, trial.release
-    release.path.mkdir(parents=True)
-    os.chown(release.path, *trial.steps.root)
-    release.path.chmod(0o750)
-    release.record = {}
-    release.write(app=app.name, id=release.id, state=BUILDING, started_at=now(), **facts)
-    try:
-        trial.run()
-    except Exception as error:  # the code and the files of others may raise anything
-        message = str(error.message if isinstance(error, BuildError) else error) or type(error).__name__
-        release.write(state=FAILED, error=message, ended_at=now())
-        if isinstance(error, BuildError):
-            raise
-        raise BuildError(f"{app.name}: {message}", state=untouched(app), hint=f"see {release.log}") from error
-    release.write(state=GOOD, ended_at=now())
 
 
 def ensure_secret(app: App) -> None:
     """Generate the app's SECRET_KEY once. It never leaves the host and never changes by itself."""
     if app["generate_secret"] and not app.secret.exists():
-        temporary = app.secret.with_name(".secret")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as handle:
-            handle.write(f"SECRET_KEY={secrets.token_urlsafe(50)}\n")
-        os.replace(temporary, app.secret)
+        atomic.write(app.secret, f"SECRET_KEY={secrets.token_urlsafe(50)}\n", mode=0o600)
 
 
-def _require_space(app: App) -> None:
+def require_space(app: App) -> None:
     needed = app["minimum_free_space"]  # MB
     free = shutil.disk_usage(app.root).free // 1_000_000
     if free < needed:
@@ -185,7 +93,7 @@ def _require_space(app: App) -> None:
         )
 
 
-class _Build:
+class Build:
     """The parts of one build, in order."""
 
     def __init__(self, source: Source, steps: Steps) -> None:
@@ -195,7 +103,26 @@ class _Build:
         self.project = self.tree / self.app.build["project_dir"]
         self.static = self.release.path / "static"
 
-    def run(self) -> None:
+    def run(self, facts: dict) -> None:
+        """Make a good release from an empty directory, or one that is marked as failed."""
+        release = self.release
+        release.path.mkdir(parents=True)
+        os.chown(release.path, *self.steps.root)
+        release.path.chmod(0o750)
+        release.record = {}
+        release.write(app=self.app.name, id=release.id, state=BUILDING, started_at=now(), **facts)
+        try:
+            self.take_steps()
+        except Exception as error:  # the code and the files of others may raise anything
+            message = str(error.message if isinstance(error, BuildError) else error) or type(error).__name__
+            release.write(state=FAILED, error=message, ended_at=now())
+            if isinstance(error, BuildError):
+                raise
+            hint = f"see {release.log}"
+            raise BuildError(f"{self.app.name}: {message}", state=untouched(self.app), hint=hint) from error
+        release.write(state=GOOD, ended_at=now())
+
+    def take_steps(self) -> None:
         steps, build = self.steps, self.app.build
         self.fetch()
         self.link_shared()
@@ -338,7 +265,8 @@ class _Build:
                 f"the settings collect static files in '{facts['static_root']}', which is not the release's directory",
                 "read STATIC_ROOT from the environment, or set static_root to the directory relative to the source",
             )
-        self.steps.check("source", "collectstatic failed", result)
+        raised = cause(self.steps.output())
+        self.steps.check("source", f"collectstatic failed{f': {raised}' if raised else ''}", result)
         facts["warnings"] = []
         if facts["staticfiles"] and not facts["hashed"]:
             facts["warnings"].append(

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import argparse
-import html
-import json
+import fcntl
 import os
+import signal
 import subprocess
 import sys
+import time
+import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import __version__, launch, swap, units
+from . import __version__, atomic, health, launch, output, swap, tree, units
 from . import release as releases
 from .app import App, load, names
-from .build import Source, build, rehearsal
-from .errors import BuildError, ConfigError, CtlError, UnhealthyError
-from .lock import audit, held, holder
+from .build import Source, build
+from .errors import BuildError, ConfigError, CtlError, Interrupted, UnhealthyError, refused
+from .fetch import fetch
+from .interrupt import finished_first, interruptible
+from .lock import audit, held, holder, say
 from .migrate import migrate, plan
 from .prune import prune
+from .rehearsal import rehearsal
+from .remove import remove
 from .systemd import Systemd
 
 DESCRIPTION = """\
 djangoctl manages the releases of the Django apps on this host. Run it as root.
 
   djangoctl                          which apps are here, and what is live
-  djangoctl shop status              the live release of shop, its units and its lock
-  djangoctl shop check               request the health path, as the gate does
+  djangoctl shop status              what shop answers, its release and units, and what heals what is wrong
+  djangoctl shop check               the same as an exit code, for a monitoring
   djangoctl shop logs --follow       the log of the service, its processes and timers
   djangoctl shop releases            the releases on this host
   djangoctl shop rollback --dry-run  which release a rollback would activate
@@ -45,33 +52,41 @@ exit codes:
   3  locked by somebody else
   4  the build failed
   5  a migration failed or was refused
-  6  the gate refused the release, or the app is not healthy
+  6  the gate refused the release, or the app is not healthy; `status` and the list: an app does not serve
   7  activation failed; the previous release was put back if possible
   8  a hook failed
 
 After 2 to 6 the same release is live as before. After 7 and 8 the message says which one is. `manage` and `logs` end
-with the code of the command that they run."""
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Maintenance</title>
-<style>:root{{color-scheme:light dark}}
-body{{font:1.2rem/1.5 system-ui;max-width:36rem;margin:20vh auto;padding:0 1rem}}</style>
-<h1>Maintenance</h1>
-<p>{message}</p>
-</html>
-"""
+with the code of the command that they run. A signal ends a command with 128 and its number; activate, rollback,
+migrate, prune and maintenance are finished first."""
 
 
-def maintenance_page(message: str) -> str:
-    return PAGE.format(message=html.escape(message))
+Outcome = dict | int | tuple[dict, int]  # what is printed, the exit code, or both
 
 
-def do_list(options: argparse.Namespace) -> dict:
+def do_list() -> Outcome:
+    """All apps with their health. One that is damaged is listed with what is wrong with it."""
     system = Systemd()
-    return {"apps": [swap.status(load(name), system) for name in names()]}
+    found = names()
+    with ThreadPoolExecutor(max(1, min(8, len(found)))) as pool:
+        apps = list(pool.map(lambda name: _listed(name, system), found))
+    if any("error" in entry for entry in apps):
+        return {"apps": apps}, ConfigError.code
+    return {"apps": apps}, 0 if all(entry["serves"] for entry in apps) else UnhealthyError.code
 
 
-def do_status(app: App, options: argparse.Namespace) -> dict:
-    return {**swap.status(app, Systemd()), "lock": holder(app)}
+def _listed(name: str, system: Systemd) -> dict:
+    try:
+        return health.report(load(name), system)
+    except (CtlError, OSError) as error:
+        failure = error if isinstance(error, CtlError) else refused(error)
+        return {"app": name, "serves": False, "error": failure.message, "hint": failure.hint}
+
+
+def do_status(app: App, options: argparse.Namespace) -> Outcome:
+    """Everything about the health of the app. The exit code says whether it serves."""
+    result = {**health.report(app, Systemd()), "lock": holder(app)}
+    return result, 0 if result["serves"] else UnhealthyError.code
 
 
 def do_releases(app: App, options: argparse.Namespace) -> dict:
@@ -83,6 +98,12 @@ def do_releases(app: App, options: argparse.Namespace) -> dict:
             for entry in releases.all_of(app)
         ]
     }
+
+
+def do_fetch(app: App, options: argparse.Namespace) -> dict:
+    """Fetch a version of a repository, and say where its files are and what names them for good."""
+    found = fetch(app, options.repository, options.version, key=options.key, known_hosts=options.known_hosts)
+    return {"changed": False, "revision": found.commit, "tree": str(found.tree), "scm_version": found.scm_version}
 
 
 def do_build(app: App, options: argparse.Namespace) -> dict:
@@ -97,13 +118,20 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
         "pending": release.state != releases.GOOD or swap.pending(app, identity, system),
         "plan": [],
     }
+    if options.config and not (options.rehearse or options.dry_run):
+        raise ConfigError("--config goes with --rehearse or --dry-run: a release is built with what the role wrote")
     source = Source(tree=options.tree, archive=options.archive, package=options.package)
-    if result["changed"] and not options.dry_run and source != Source():
+    if source == Source() and not options.dry_run:
+        raise ConfigError(
+            f"{app.name}: a build needs a source", hint="give --tree, --archive or --package, or ask with --dry-run"
+        )
+    if result["changed"] and not options.dry_run:
         if options.rehearse:
-            return {**result, **_rehearse(app, identity, source, system)}
+            return {**result, **_rehearse(app, identity, source, system, scm_version=options.scm_version)}
         with recorded(app, "build", identity):
             try:
-                release = build(app, identity, source, system, version=options.version, revision=options.revision)
+                facts = {"version": options.version, "revision": options.revision, "scm_version": options.scm_version}
+                release = build(app, identity, source, system, **facts)
             except BuildError:
                 prune(app)  # of the failed releases only this one stays
                 raise
@@ -113,9 +141,9 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
     return {**result, **_advice(release)}
 
 
-def _rehearse(app: App, identity: str, source: Source, system: Systemd) -> dict:
+def _rehearse(app: App, identity: str, source: Source, system: Systemd, **facts: object) -> dict:
     """Build a release to see whether it builds and what its migrations would do, and leave nothing of it."""
-    with rehearsal(app, identity, source, system) as (trial, options):
+    with rehearsal(app, identity, source, system, **facts) as (trial, options):
         return {"plan": plan(app, trial, system, **options), **_advice(trial)}
 
 
@@ -148,10 +176,20 @@ def _activate(app: App, release: releases.Release, action: str, options: argpars
     system, before = Systemd(), releases.live_id(app)
     done = options.unless_live and release.id == before
     result = {"release": release.id, "before": before, "changed": not done and swap.pending(app, release.id, system)}
+    if result["changed"]:
+        swap.require_good(app, release)  # a dry run says so too
     if result["changed"] and not options.dry_run:
+        began = time.time()
         with recorded(app, action, release.id) as facts:
             facts["before"] = before
-            swap.activate(app, release, system, allow_schema_ahead=options.allow_schema_ahead)
+            # --unless-live is for a host that goes back with the others: what it leaves has failed on one of them.
+            back = action == "rollback" or options.unless_live
+            swap.activate(app, release, system, allow_schema_ahead=options.allow_schema_ahead, rolls_back=back)
+        if ended := health.signals(app, system, began):
+            result["warnings"] = [
+                f"processes of {entry['unit']} ended by {entry['signal']} during the swap: {entry['heals']}"
+                for entry in ended
+            ]
     return result
 
 
@@ -165,36 +203,55 @@ def recorded(app: App, action: str, identity: str) -> Iterator[dict]:
         except CtlError as error:
             audit(app, action, **facts, ok=False, error=error.message)
             raise
+        except Interrupted as stop:
+            audit(app, action, **facts, ok=False, error=f"ended by {signal.Signals(stop.number).name}")
+            raise
+        except OSError as error:
+            failure = refused(error, state=f"release {releases.live_id(app)} is live")
+            audit(app, action, **facts, ok=False, error=failure.message)
+            raise failure from error
         audit(app, action, **facts, ok=True)
 
 
 def do_check(app: App, options: argparse.Namespace) -> dict:
-    """Request the health path of a release, as the gate does, and check that all units of the app are up."""
+    """Ask the running service; or another release in process, as nobody serves it."""
     system = Systemd()
-    seen = swap.status(app, system)
-    result = system.manage(app, options.release, ["gate"], purpose="check")
-    problems = [line for line in (result.stdout or "").splitlines() if line] if result.returncode else []
+    live = f"release {releases.live_id(app)} is live"
     if options.release == "current":
-        down = [f"{app.unit}.{kind}" for kind in ("service", "socket") if not seen[kind]]
-        problems += [f"{unit} is not active" for unit in [*down, *seen["idle_units"]]]
-    if problems:
+        seen = health.report(app, system, limit=app["health"]["timeout"])
+        if seen["faults"]:
+            raise UnhealthyError(
+                f"{app.name} is not healthy",
+                state=live if seen["release"] else "nothing is live",
+                hint=f"look at: djangoctl {app.name} status",
+                log="\n".join(f"{fault['found']}\n  heals: {fault['heals']}" for fault in seen["faults"]),
+                facts={key: seen[key] for key in ("serves", "answers", "faults", "warnings")},
+            )
+        return {"app": app.name, "release": seen["release"], "healthy": True, "answers": seen["answers"]}
+    release = _existing(app, options.release)
+    result = system.manage(app, options.release, ["gate"], purpose="check")
+    if result.returncode:
         raise UnhealthyError(
             f"{app.name}: {options.release} is not healthy",
-            state=f"release {seen['release']} is live",
+            state=live,
             hint=f"look at: djangoctl {app.name} logs",
-            log="\n".join(problems[-25:]),
+            log="\n".join([line for line in (result.stdout or "").splitlines() if line][-25:]),
         )
-    return {"app": app.name, "release": launch.resolve(app, options.release).name, "healthy": True}
+    return {"app": app.name, "release": release, "healthy": True}
+
+
+def _existing(app: App, name: str) -> str:
+    """The id of a release that is there, by its id or by one of the links `current` and `next`."""
+    return launch.resolve(app, name).name if name in launch.LINKS else releases.read(app, name).id
 
 
 def do_maintenance(app: App, options: argparse.Namespace) -> dict:
     """Show visitors a maintenance page, or the site again. Addresses in `maintenance_allow` always see the site."""
     wanted, before = options.switch == "on", app.maintenance.exists()
     if wanted:
-        temporary = releases.beside(app.maintenance)
-        temporary.write_text(maintenance_page(options.message))
-        temporary.chmod(0o644)
-        temporary.replace(app.maintenance)  # half a page would close the site without a word
+        with tree.directory(app.static) as static:
+            fcntl.flock(static, fcntl.LOCK_EX)  # it goes beside a deploy, and one at a time
+            atomic.write(app.maintenance, output.maintenance_page(options.message))
     else:
         app.maintenance.unlink(missing_ok=True)
     if wanted != before:
@@ -210,8 +267,16 @@ def do_prune(app: App, options: argparse.Namespace) -> dict:
     return {"app": app.name, "changed": bool(removed), "removed": removed}
 
 
+def do_remove(app: App, options: argparse.Namespace) -> dict:
+    if not options.dry_run:
+        with recorded(app, "remove", releases.live_id(app) or ""):
+            remove(app, Systemd(), with_data=options.with_data)
+    return {"app": app.name, "changed": True, "data": "removed" if options.with_data else f"kept in {app.root}"}
+
+
 def do_manage(app: App, options: argparse.Namespace) -> int:
     """Run manage.py in a release with the user, environment and sandbox of its service."""
+    _existing(app, options.release)
     given = {}
     for item in options.env:
         name, sign, value = item.partition("=")
@@ -254,43 +319,56 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("app", help="the name of an app; `djangoctl` alone, or `djangoctl list`, lists the apps")
     commands = top.add_subparsers(dest="command", required=True, metavar="command", prog="djangoctl <app>")
 
-    def add(name: str, action: Callable, text: str) -> argparse.ArgumentParser:
+    def add(name: str, action: Callable, text: str, *, finishes: bool = False) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
-        command.set_defaults(action=action)
+        command.set_defaults(action=action, finishes=finishes)
         command.add_argument("--json", action="store_true", help="print the result as JSON")
         return command
 
-    add("status", do_status, "which release is live, and whether its units are up")
+    add("status", do_status, "what the app answers, its release, units and timers, and what heals what is wrong")
     add("releases", do_releases, "the releases on this host")
+    command = add("fetch", do_fetch, "fetch a version of a Git repository for a build")
+    command.add_argument("--repository", required=True, help="the address of the repository")
+    command.add_argument("--version", default="HEAD", help="a branch, a tag or a commit")
+    command.add_argument("--key", type=Path, help="the private key to log in with")
+    command.add_argument("--known-hosts", type=Path, help="the only host keys to trust")
     command = add("build", do_build, "build a release; harmless to what is live")
     command.add_argument("--revision", required=True, help="the immutable name of the source: a commit, a digest")
     command.add_argument("--version", default="", help="the readable name of the release")
+    command.add_argument("--scm-version", default="", help="the version of a project that takes it from Git")
     source = command.add_mutually_exclusive_group()
     source.add_argument("--tree", type=Path, help="a directory on this host")
     source.add_argument("--archive", type=Path, help="a tar archive on this host")
     source.add_argument("--package", help="a requirement, or a wheel on this host")
     command.add_argument("--dry-run", action="store_true", help="say what would be done")
     command.add_argument("--rehearse", action="store_true", help="build aside, plan the migrations, leave nothing")
-    command.add_argument("--config", type=Path, help="with --rehearse: a directory with the configuration to use")
+    command.add_argument(
+        "--config", type=Path, help="with --rehearse or --dry-run: a directory with the configuration to use"
+    )
     command = add("plan", do_plan, "what the migrations of a release would do")
     command.add_argument("release")
-    command = add("migrate", do_migrate, "run the migrations of a release")
+    command = add("migrate", do_migrate, "run the migrations of a release", finishes=True)
     command.add_argument("release")
     command.add_argument(
         "--allow-destructive", action="store_true", help="also run operations that destroy or rewrite data"
     )
-    command = add("activate", do_activate, "put a release live without dropping a request")
+    command = add("activate", do_activate, "put a release live without dropping a request", finishes=True)
     command.add_argument("release")
     _swap_options(command)
-    command = add("rollback", do_rollback, "put the previous release, or a named one, live again")
+    command = add("rollback", do_rollback, "put the previous release, or a named one, live again", finishes=True)
     command.add_argument("release", nargs="?")
     _swap_options(command)
-    command = add("check", do_check, "request the health path as the gate does, and check the units")
+    command = add("check", do_check, "whether the app answers and its units are up, or whether another release would")
     command.add_argument("release", nargs="?", default="current")
-    command = add("maintenance", do_maintenance, "show visitors a maintenance page instead of the site")
+    command = add("maintenance", do_maintenance, "show visitors a maintenance page instead of the site", finishes=True)
     command.add_argument("switch", choices=["on", "off"])
     command.add_argument("--message", default="We are at work here and will be back soon.")
-    add("prune", do_prune, "remove old releases beyond the number to keep")
+    add("prune", do_prune, "remove old releases beyond the number to keep", finishes=True)
+    command = add(
+        "remove", do_remove, "stop the app and remove its units and configuration; its data stays", finishes=True
+    )
+    command.add_argument("--with-data", action="store_true", help="remove releases, uploads, SQLite and key too")
+    command.add_argument("--dry-run", action="store_true", help="say what would be done")
     command = add("manage", do_manage, "run manage.py with user, environment and sandbox of the service")
     command.add_argument("--release", default="current", help="run it in this release instead of the live one")
     command.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="a further variable")
@@ -310,51 +388,45 @@ def _swap_options(command: argparse.ArgumentParser) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; returns the exit code. Whatever fails ends in one message, and its traceback in the journal."""
     as_json = "--json" in words
     try:
         if len(words) > 2 and words[1] == "exec":  # every process of an app starts here: skip argparse
             launch.run(load(words[0], pinned=words[2] == "current"), words[2], words[3:])
         os.umask(0o022)  # with a stricter umask of the caller, Nginx could not read static files
-        if [word for word in words if word != "--json"] in ([], ["list"]):  # an app named list has a command after it
-            result = do_list(argparse.Namespace())
-        else:
-            options = parser().parse_args(words)
-            result = options.action(load(options.app, config=getattr(options, "config", None)), options)
+        outcome = _run(words)
+    except Interrupted as stop:
+        print(f"djangoctl: ended by {signal.Signals(stop.number).name}", file=sys.stderr)
+        return 128 + stop.number
     except CtlError as error:
-        return _report(error, as_json)
-    except PermissionError as error:
-        return _report(ConfigError(f"{error.filename}: permission denied", hint="run djangoctl as root"), as_json)
-    if isinstance(result, int):
-        return result
-    print(json.dumps(result) if as_json else render(result))
-    return 0
+        if error.__cause__:
+            say(traceback.format_exc())
+        return output.report(error, as_json)
+    except OSError as error:
+        say(traceback.format_exc())
+        return output.report(refused(error), as_json)
+    except Exception as error:
+        say(traceback.format_exc())
+        hint = "this is a fault of djangoctl; the journal has the details: journalctl -t djangoctl"
+        return output.report(CtlError(f"{type(error).__name__}: {error}", hint=hint), as_json)
+    if isinstance(outcome, int):
+        return outcome
+    result, code = outcome if isinstance(outcome, tuple) else (outcome, 0)
+    output.show(result, as_json)
+    return code
 
 
-def _report(error: CtlError, as_json: bool) -> int:
-    """Print a failure and return its exit code."""
-    print(json.dumps(error.as_dict()) if as_json else f"djangoctl: {error}", file=sys.stdout if as_json else sys.stderr)
-    return error.code
-
-
-def render(result: dict) -> str:
-    """A result as text: a table for a list of dictionaries, a line for anything else."""
-    lines = []
-    for key, value in result.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            rows = [list(value[0]), *([_cell(row[name]) for name in value[0]] for row in value)]
-            widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-            lines += [
-                "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-            ]
-        elif value not in ("", [], None):
-            lines.append(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else _cell(value)}")
-    return "\n".join(lines)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_cell(inner)}" for key, inner in value.items())
-    return (
-        {True: "yes", False: "no", None: "-"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
-    )
+def _run(words: list[str]) -> Outcome:
+    if [word for word in words if word != "--json"] in ([], ["list"]):  # an app named list has a command after it
+        with interruptible():
+            return do_list()
+    options = parser().parse_args(words)
+    app = load(options.app, config=getattr(options, "config", None))
+    if not options.finishes:
+        with interruptible():
+            return options.action(app, options)
+    with finished_first() as came:
+        outcome = options.action(app, options)
+    for number in came:
+        print(f"djangoctl: {signal.Signals(number).name} came meanwhile; this was finished first", file=sys.stderr)
+    return outcome

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class CtlError(Exception):
     """A failure that an operator can act on.
@@ -10,13 +12,16 @@ class CtlError(Exception):
     :param state: which release is live after the failure.
     :param hint: what to do next.
     :param log: the last log lines that explain the failure.
+    :param facts: what else a program may want to know, as JSON.
     """
 
     code = 1
 
-    def __init__(self, message: str, *, state: str = "", hint: str = "", log: str = "") -> None:
+    def __init__(
+        self, message: str, *, state: str = "", hint: str = "", log: str = "", facts: dict | None = None
+    ) -> None:
         super().__init__(message)
-        self.message, self.state, self.hint, self.log = message, state, hint, log
+        self.message, self.state, self.hint, self.log, self.facts = message, state, hint, log, facts or {}
 
     def as_dict(self) -> dict:
         return {
@@ -26,6 +31,7 @@ class CtlError(Exception):
             "state": self.state,
             "hint": self.hint,
             "log": self.log,
+            **self.facts,
         }
 
     def __str__(self) -> str:
@@ -79,3 +85,29 @@ class UnhealthyError(CtlError):
     """`djangoctl check` found the app unhealthy."""
 
     code = 6
+
+
+class Interrupted(BaseException):
+    """A signal came while an action ran that may end at any moment. Not an Exception: nobody handles it by accident."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+HINTS = {
+    errno.ENOSPC: "make room on the file system that {path} is on, then try again",
+    errno.EDQUOT: "make room on the file system that {path} is on, then try again",
+    errno.EROFS: "the file system that {path} is on is read-only: look at `dmesg`, mount it writable, then try again",
+    errno.EIO: "the disk fails: look at `dmesg`",
+}
+
+
+def refused(error: OSError, *, state: str = "") -> CtlError:
+    """What an operator is told about a call that the system refused, such as a write to a full disk."""
+    path = error.filename or "this host"
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    if isinstance(error, PermissionError):
+        return ConfigError(f"{error.filename}: permission denied", state=state, hint="run djangoctl as root")
+    hint = HINTS.get(error.errno, "the journal has the details: journalctl -t djangoctl").format(path=path)
+    return CtlError(what, state=state, hint=hint)

@@ -19,13 +19,13 @@ def run_hooks(app: App, release: Release, system: Systemd, point: str) -> None:
 
     :raises HookError: a hook failed; those after it did not run.
     """
-    for command in app["hooks"][point]:
+    for command in app["hooks"].get(point, ()):
         result = system.manage(app, release.id, shlex.split(command), purpose="hook")
         with open(release.log, "a") as log:
             log.write(f"{point}: {command}\n{result.stdout or ''}")
         if result.returncode != 0:
             raise HookError(
-                f"django_app.hooks.{point} of app '{app.name}': '{command}' failed with exit code {result.returncode}",
+                f"{app.variable(f'hooks.{point}')}: '{command}' failed with exit code {result.returncode}",
                 state=f"release {live_id(app)} is live",
                 hint=f"fix it and deploy again; its output is in {release.log}",
                 log="\n".join((result.stdout or "").splitlines()[-LOG_LINES:]),

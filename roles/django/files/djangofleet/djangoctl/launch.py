@@ -13,13 +13,14 @@ from pathlib import Path
 
 from .app import App
 from .errors import ConfigError
-from .release import read_json
+from .release import Release, is_identity, read_json, unknown
 
 # The environment contract: the only names that a value of `environment:` may refer to.
 CONTRACT = (
     *("DJANGO_SETTINGS_MODULE", "SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DATABASE_URL", "CACHE_URL"),
     *("REDIS_URL", "STATIC_ROOT", "STATIC_URL", "MEDIA_ROOT", "MEDIA_URL", "RELEASE_ID"),
 )
+LINKS = ("current", "next")
 GUNICORN = Path(__file__).parent.with_name("gunicorn.conf.py")
 GATE = Path(__file__).with_name("gate.py")
 REFERENCE = re.compile(r"\$\{(" + "|".join(CONTRACT) + r")\}")
@@ -53,11 +54,11 @@ def resolve(app: App, name: str) -> Path:
 
     :raises ConfigError: there is no such release.
     """
-    path = app.root / name if name in ("current", "next") else app.releases / name
+    path = app.root / name if name in LINKS else app.releases / name
     if name == "current" and app.is_pinned and os.path.lexists(app.pinned / "release"):
         path = app.pinned / "release"  # the one that this configuration was pinned for
-    if not path.exists():
-        raise ConfigError(f"{app.name} has no release '{name}'", hint=f"djangoctl {app.name} releases lists them")
+    if not (name in LINKS or is_identity(name)) or not path.exists():
+        raise unknown(app, name)
     return path.resolve()
 
 
@@ -91,14 +92,16 @@ def run(app: App, name: str, words: list[str]) -> None:
 
     :raises ConfigError: there is no such release or command, or systemd has not handed over the sockets.
     """
+    if not words:
+        raise ConfigError(f"{app.name}: exec {name} needs a command")
     release = resolve(app, name)
     record = read_json(release / "release.json")
     os.chdir(release / "source" / app.build["project_dir"])
     if words[:1] == ["serve"]:
         _require_sockets(app, words[1:])
-        words = ["gunicorn", "--config", str(GUNICORN), record["application"]]
+        words = ["gunicorn", "--config", str(GUNICORN), Release(release, record).application]
     if words == ["gate"]:
-        words = ["python", str(GATE), str(app.settings_file), record["application"]]
+        words = ["python", str(GATE), str(app.settings_file), Release(release, record).application]
     words = command(app, words)
     try:
         os.execvpe(words[0], words, environment(app, release, record, os.environ))

@@ -6,6 +6,7 @@ import fcntl
 import getpass
 import json
 import os
+import stat
 import syslog
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from .app import App
-from .errors import LockedError
+from .errors import CtlError, LockedError
 from .release import now
 
 RUN = Path(os.environ.get("DJANGOFLEET_RUN", "/run/djangofleet"))
@@ -35,8 +36,11 @@ def rollout() -> str:
 
 
 def holder(app: App) -> dict | None:
-    """Who holds the app's lock: actor, action, since, pid, and rollout if it belongs to one. None if it is free."""
-    with suppress(FileNotFoundError), open(RUN / f"{app.name}.lock") as handle:
+    """Who holds the app's lock: actor, action, since, pid, and rollout if it belongs to one. None if it is free.
+
+    :raises PermissionError: the user may not open the lock, and so cannot hold it against anybody.
+    """
+    with suppress(FileNotFoundError), open(_path(app)) as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -53,27 +57,86 @@ def held(app: App, action: str) -> Iterator[None]:
 
     :raises LockedError: somebody else holds it; the text says who, since when and for what.
     """
-    RUN.mkdir(parents=True, exist_ok=True)
-    with open(RUN / f"{app.name}.lock", "a+") as handle:
-        deadline = time.monotonic() + WAIT
-        while not _take(handle):
-            if rollout() and rollout() < _holder_in(handle).get("rollout", "") and time.monotonic() < deadline:
-                continue
-            raise LockedError(
-                "{app}: locked by {actor} since {since} for {action} (process {pid})".format(
-                    app=app.name, **_holder_in(handle)
-                ),
-                state="nothing was changed",
-                hint="wait for it to end, then try again",
-            )
-        handle.truncate(0)
+    _own_directory()
+    with _locked(app) as handle:
         me = {"actor": actor(), "action": action, "since": now(), "pid": os.getpid()}
-        json.dump({**me, "rollout": rollout()} if rollout() else me, handle)
-        handle.flush()
+        with suppress(OSError):  # a full /run: the lock is held all the same, and its holder has no name
+            handle.truncate(0)
+            json.dump({**me, "rollout": rollout()} if rollout() else me, handle)
+            handle.flush()
         try:
             yield
         finally:
-            handle.truncate(0)
+            with suppress(OSError):
+                handle.truncate(0)
+
+
+def _path(app: App) -> Path:
+    return RUN / f"{app.name}.lock"
+
+
+def _own_directory() -> None:
+    """Make the directory of locks and sockets, which Nginx enters and only root writes to."""
+    RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if stat.S_IMODE(RUN.stat().st_mode) & 0o022 or RUN.stat().st_uid != os.geteuid():
+        os.chown(RUN, os.geteuid(), os.getegid())
+        RUN.chmod(0o755)
+
+
+def _locked(app: App) -> IO[str]:
+    """The app's lock file, locked.
+
+    :raises LockedError: somebody else holds the lock.
+    """
+    deadline = time.monotonic() + WAIT
+    while True:
+        handle = _open(app)
+        if _take(handle):
+            if _is_current(app, handle):
+                if _is_private(handle):
+                    return handle
+                # Others can lock a file that they can read, as earlier versions made it: put another in its place.
+                _path(app).unlink()
+            handle.close()
+            continue
+        found = _holder_in(handle)
+        handle.close()
+        if not (rollout() and rollout() < found.get("rollout", "") and time.monotonic() < deadline):
+            raise _refusal(app, found)
+
+
+def _open(app: App) -> IO[str]:
+    path = _path(app)
+    try:
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise CtlError(f"{path} cannot be opened: {error.strerror}", hint=f"remove {path}, which is no lock") from None
+
+
+def _is_current(app: App, handle: IO[str]) -> bool:
+    """Whether this file is still the one that others ask for. Only who has locked it puts another in its place."""
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), os.lstat(_path(app)))
+    except FileNotFoundError:
+        return False
+
+
+def _is_private(handle: IO[str]) -> bool:
+    """Whether root alone can open it."""
+    seen = os.fstat(handle.fileno())
+    return (seen.st_uid, stat.S_IMODE(seen.st_mode)) == (os.geteuid(), 0o600)
+
+
+def _refusal(app: App, found: dict) -> LockedError:
+    pid = found["pid"]
+    return LockedError(
+        "{app}: locked by {actor} since {since} for {action} (process {pid})".format(app=app.name, **found),
+        state="nothing was changed",
+        hint=(
+            "it may be what an interrupted run left at work: that ends by itself, and the lock with it\n"
+            f"look at it with `ps -fp {pid}` and `djangoctl {app.name} status`, wait until no lock is shown, try again"
+        ),
+    )
 
 
 def _take(handle: IO[str]) -> bool:
@@ -88,18 +151,34 @@ def _take(handle: IO[str]) -> bool:
 
 def _holder_in(handle: IO[str]) -> dict:
     """The holder that a lock file names; placeholders until it has written itself."""
+    unknown = {"actor": "somebody", "action": "something", "since": "just now", "pid": "?"}
     handle.seek(0)
     try:
-        return json.loads(handle.read())
-    except json.JSONDecodeError:
-        return {"actor": "somebody", "action": "something", "since": "just now", "pid": "?"}
+        found = json.loads(handle.read())
+    except (ValueError, RecursionError):
+        return unknown
+    if not isinstance(found, dict):
+        return unknown
+    return unknown | {key: value for key, value in found.items() if isinstance(value, str) or key == "pid"}
 
 
 def audit(app: App, action: str, **facts: object) -> None:
-    """Record an action, its actor and its result, in the app's audit trail and in the journal."""
-    LOGS.mkdir(parents=True, exist_ok=True)
+    """Record an action, its actor and its result, in the app's audit trail and in the journal.
+
+    A trail that cannot be written, on a full disk, takes nothing from the action: the journal has the line.
+    """
     line = json.dumps({"time": now(), "app": app.name, "action": action, "actor": actor(), **facts}, sort_keys=True)
-    with open(LOGS / f"{app.name}.log", "a") as handle:
-        handle.write(line + "\n")
+    say(line)
+    try:
+        LOGS.mkdir(parents=True, exist_ok=True)
+        with open(LOGS / f"{app.name}.log", "a") as handle:
+            handle.write(line + "\n")
+    except OSError as error:
+        say(f"{LOGS / app.name}.log lacks this line: {error}")
+
+
+def say(text: str) -> None:
+    """Write lines to the journal. syslog takes no NUL."""
     syslog.openlog("djangoctl", syslog.LOG_PID)
-    syslog.syslog(syslog.LOG_INFO, line)
+    for line in text.replace("\0", "").splitlines():
+        syslog.syslog(syslog.LOG_INFO, line)

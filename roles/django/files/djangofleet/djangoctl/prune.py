@@ -8,6 +8,7 @@ from pathlib import Path
 from . import release as releases
 from . import tree
 from .app import App
+from .rehearsal import remove_interrupted
 from .release import FAILED, GOOD, Release, read_json
 from .static import collected
 from .venv import remove_unused
@@ -33,6 +34,7 @@ def prune(app: App) -> list[str]:
     for path in hidden:
         tree.remove(path)
     remove_unused(app, remaining)
+    remove_interrupted(app)
     return [release.id for release in removed]
 
 

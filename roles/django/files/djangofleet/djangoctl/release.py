@@ -7,13 +7,35 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .app import App
+from .app import App, is_list_of
+from .atomic import put_link, write_json
 from .errors import ConfigError
 
 BUILDING, GOOD, FAILED = "building", "good", "failed"
+IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+SHOWN = 60  # characters of a wrong id that a message repeats
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_list_of_text(value: object) -> bool:
+    return is_list_of(str, value)
+
+
+# What the keys of live.json, schema.json and release.json hold. What holds something else is damaged, and not read.
+KINDS: dict[str, Callable[[object], bool]] = {
+    **dict.fromkeys(("release", "pin", "activated_at", "fingerprint", "state", "started_at", "ended_at"), _is_text),
+    **dict.fromkeys(("application", "settings_module", "version", "revision", "deploy_check", "error"), _is_text),
+    **dict.fromkeys(("history", "units", "leaves", "migrations", "warnings"), _is_list_of_text),
+    **dict.fromkeys(("database", "done", "goes_back"), lambda value: isinstance(value, bool)),
+    **dict.fromkeys(("owing", "migrating"), lambda value: value is None or isinstance(value, str)),
+}
 
 
 def now() -> str:
@@ -64,6 +86,27 @@ class Release:
         return set(self.record.get("leaves", self.migrations)) if self.record.get("database", True) else set()
 
     @property
+    def application(self) -> str:
+        """What Gunicorn loads, as module:attribute.
+
+        :raises ConfigError: release.json does not name it.
+        """
+        if "application" not in self.record:
+            found = f"{self.path}/release.json is missing or damaged: it names no application"
+            raise ConfigError(found, hint="deploy another version, or go back to another release")
+        return self.record["application"]
+
+    @property
+    def damage(self) -> str:
+        """What keeps the release from being started; empty if nothing does."""
+        if not self.path.is_dir():
+            return f"its directory {self.path} is gone"
+        if self.state != GOOD or "application" not in self.record:
+            return f"{self.path}/release.json is missing or damaged"
+        gone = [name for name in ("source", "venv/bin/python") if not (self.path / name).exists()]
+        return f"{self.path}/{gone[0]} is gone" if gone else ""
+
+    @property
     def log(self) -> Path:
         return self.path / "build.log"
 
@@ -73,28 +116,20 @@ class Release:
         write_json(self.path / "release.json", self.record)
 
 
-def beside(path: Path) -> Path:
-    """Where the replacement of a file or link is made. The lock lets one process write at a time.
-
-    The name is always the same, so that the next write replaces what a killed process has left.
-    """
-    return path.with_name(f".{path.name}.new")
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Replace a JSON file by rename, so that a reader never sees half of it."""
-    temporary = beside(path)
-    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-    os.replace(temporary, path)
-
-
 def read_json(path: Path) -> dict:
-    """The content of a JSON file; empty if the file is missing or damaged."""
+    """The content of a record; empty if the file is missing or damaged, and without keys whose value is damaged."""
     try:
         content = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return {key: value for key, value in content.items() if KINDS.get(key, lambda _value: True)(value)}
+
+
+def is_identity(name: str) -> bool:
+    """Whether a text can be the id of a release; anything else does not get near a path."""
+    return bool(IDENTITY.fullmatch(name))
 
 
 def read(app: App, identity: str) -> Release:
@@ -103,9 +138,15 @@ def read(app: App, identity: str) -> Release:
     :raises ConfigError: there is no such release.
     """
     path = app.releases / identity
-    if not identity or not path.is_dir() or "/" in identity or identity.startswith("."):
-        raise ConfigError(f"{app.name} has no release '{identity}'", hint=f"djangoctl {app.name} releases lists them")
+    if not is_identity(identity) or not path.is_dir():
+        raise unknown(app, identity)
     return Release(path, read_json(path / "release.json"))
+
+
+def unknown(app: App, identity: str) -> ConfigError:
+    """The failure of a command that names a release which is not there."""
+    shown = identity if len(identity) <= SHOWN else f"{identity[:SHOWN]}…"
+    return ConfigError(f"{app.name} has no release '{shown}'", hint=f"djangoctl {app.name} releases lists them")
 
 
 def all_of(app: App) -> list[Release]:
@@ -134,8 +175,5 @@ def linked(link: Path) -> str | None:
 
 
 def point(link: Path, target: Path) -> None:
-    """Point a link to a directory. The link is replaced by rename, so it exists at every moment."""
-    temporary = beside(link)
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(os.path.relpath(target, link.parent))
-    os.replace(temporary, link)
+    """Point a link to a directory, by a path that stays right when both are moved."""
+    put_link(link, os.path.relpath(target, link.parent))

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from . import tree
 from .app import App
-from .release import Release, beside
+from .atomic import beside
+from .release import Release
 
 # As Django's ManifestStaticFilesStorage names its files: twelve hexadecimal digits before the last ending.
 HASHED = re.compile(r"\.[0-9a-f]{12}\.")

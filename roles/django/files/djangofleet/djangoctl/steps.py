@@ -138,7 +138,7 @@ class Steps:
 
     def fail(self, key: str, found: str, hint: str, lines: Sequence[str] = ()) -> None:
         raise BuildError(
-            f"django_app.{key} of app '{self.app.name}': {found}",
+            f"{self.app.variable(key)}: {found}",
             state=untouched(self.app),
             hint=hint,
             log="\n".join(lines),

@@ -17,10 +17,11 @@ from pathlib import Path
 from . import release as releases
 from . import units, workers
 from .app import App, load
+from .atomic import beside
 from .errors import ActivationError, ConfigError, GateError
 from .hooks import run_hooks
 from .prune import prune
-from .release import GOOD, Release, beside, now, point, read_json, write_json
+from .release import GOOD, Release, now, point, read_json, write_json
 from .static import publish
 from .systemd import Systemd
 
@@ -41,39 +42,42 @@ def status(app: App, system: Systemd) -> dict:
         "release": live,
         "activated_at": record.get("activated_at"),
         "service": system.active(f"{app.unit}.service"),
-        "socket": system.active(_socket(app)),
+        "socket": system.active(units.socket_name(app)),
         "idle_units": workers.idle(app, system),
         "maintenance": app.maintenance.exists(),
-        "restart_pending": changed or units.differ(app),
+        "restart_pending": changed or units.differ(app) or _built_since(app, live, record.get("activated_at", "")),
     }
 
 
-def _socket(app: App) -> str:
-    """The socket unit that requests come through."""
-    return (units.serving(app) or [units.plain_socket(app)])[0]
+def _built_since(app: App, live: str | None, activated_at: str) -> bool:
+    """Whether the live release was built again since it went live, after somebody had removed it."""
+    return bool(live) and read_json(app.releases / live / "release.json").get("ended_at", "") > activated_at
 
 
 def pending(app: App, identity: str, system: Systemd) -> bool:
     """Whether activating that release would change anything."""
     seen = status(app, system)
-    is_open = seen["socket"] and units.is_open(app, _socket(app))
-    up = seen["service"] and is_open and not seen["idle_units"] and system.enabled(_socket(app))
+    is_open = seen["socket"] and units.is_open(app, units.socket_name(app))
+    up = seen["service"] and is_open and not seen["idle_units"] and system.enabled(units.socket_name(app))
     done = read_json(app.root / "live.json").get("done", True)  # an older djangoctl did not write it
     return seen["release"] != identity or seen["restart_pending"] or not up or not done
 
 
-def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead: bool = False) -> bool:
+def activate(
+    app: App, release: Release, system: Systemd, *, allow_schema_ahead: bool = False, rolls_back: bool = False
+) -> bool:
     """Make a release the live one; returns False if it is live already and nothing is pending.
 
+    :param rolls_back: the release that was live is a bad one: no rollback chooses it until it is activated again.
     :raises ConfigError: the release is not good, or the database is ahead of it.
     :raises GateError: the release did not pass its health check; no visitor has seen it.
     :raises ActivationError: the service did not start on it; the previous release was put back if possible.
     :raises HookError: a hook failed; the state says what is live.
     """
-    _require_good(app, release)
+    require_good(app, release)
     if not pending(app, release.id, system):
         return False
-    before, _pin = _completed(app)
+    before, _pin = _last_started(app)
     if not allow_schema_ahead:
         _require_schema(app, release, before)
     sockets = units.sockets(app)
@@ -88,17 +92,17 @@ def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead:
     _restart_service(app, release, before, previous_pin, sockets, system)
     _stop_stand_in(app, system)
     units.remove_others(app, sockets, system)
-    _record_live(app, release, sockets)
+    _record_live(app, release, sockets, bad=before if rolls_back else None)
     run_hooks(app, release, system, "after_activate")
     prune(app)
     _record_done(app)
     return True
 
 
-def _completed(app: App) -> tuple[str | None, Path | None]:
-    """The release of the last activation that was completed, and the directory of the configuration pinned for it.
+def _last_started(app: App) -> tuple[str | None, Path | None]:
+    """The release that the service has started on last, and the directory of the configuration pinned for it.
 
-    After an activation that broke off, what is pinned may never have started.
+    After an activation that broke off, what is pinned now may never have started.
     """
     record, live = read_json(app.root / "live.json"), releases.live_id(app)
     pin = app.pinned.resolve() if app.pinned.exists() else None
@@ -108,7 +112,8 @@ def _completed(app: App) -> tuple[str | None, Path | None]:
     return live, pin
 
 
-def _require_good(app: App, release: Release) -> None:
+def require_good(app: App, release: Release) -> None:
+    """Refuse a release that was not built to its end."""
     if release.state != GOOD:
         raise ConfigError(
             f"{app.name}: release {release.id} is {release.state}, only a good one can go live",
@@ -137,17 +142,25 @@ def _require_schema(app: App, release: Release, before: str | None) -> None:
         )
 
 
-def _record_live(app: App, release: Release, sockets: list[str]) -> None:
-    """Write live.json: the live release, what its service was started with, and the history of activations."""
+def _record_live(app: App, release: Release, sockets: list[str], bad: str | None = None) -> None:
+    """Write live.json: the live release, what its service was started with, and the history of activations.
+
+    :param bad: the release that was rolled back from.
+    """
     record = read_json(app.root / "live.json")
-    history = record.get("history", [])
+    history = [entry for entry in record.get("history", []) if entry != release.id]
+    rolled_back = set(record.get("rolled_back", []))
+    if release.id not in rolled_back:  # else somebody takes a rollback back, and leaves nothing bad
+        rolled_back.add(bad)
+    rolled_back &= set(history)
     write_json(
         app.root / "live.json",
         {
             "release": release.id,
             "activated_at": now(),
             "fingerprint": app.fingerprint(),
-            "history": [*(entry for entry in history if entry != release.id), release.id],
+            "history": [*history, release.id],
+            "rolled_back": sorted(rolled_back),
             "units": [*app["processes"], *app["timers"]],
             "sockets": sockets,
             "pin": app.pinned.resolve().name,
@@ -170,23 +183,26 @@ def _goes_back(record: dict, live: str) -> bool:
 
 
 def previous(app: App) -> Release:
-    """The good release that was live before the current one.
+    """The good release that was live before the current one, and that nobody has rolled back from.
 
     A rollback that broke off is finished first, so the release is the same when the command is repeated.
 
     :raises ConfigError: there is none.
     """
     live, record = releases.live_id(app), read_json(app.root / "live.json")
-    history = record.get("history", [])
     if live and _goes_back(record, live):
         return releases.read(app, live)
+    rolled_back = record.get("rolled_back", [])
+    good = {release.id: release for release in releases.all_of(app) if release.state == GOOD and release.id != live}
+    history = record.get("history")
+    if history is None:  # lost with a damaged live.json: the release that was built last is the best guess
+        history = list(good) if live or (app.root / "live.json").exists() else []
     for identity in reversed(history):
-        if identity != live and (app.releases / identity).is_dir():
-            release = releases.read(app, identity)
-            if release.state == GOOD:
-                return release
+        if identity in good and identity not in rolled_back:
+            return good[identity]
+    left = f"; {', '.join(rolled_back)} was rolled back from, and goes live only by its name" if rolled_back else ""
     raise ConfigError(
-        f"{app.name}: there is no release to go back to", hint=f"djangoctl {app.name} releases lists them"
+        f"{app.name}: there is no release to go back to{left}", hint=f"djangoctl {app.name} releases lists them"
     )
 
 
@@ -196,9 +212,9 @@ def pin_configuration(app: App, release: Path | None = None) -> Path | None:
     Both change in one step. Between two, a reboot would start a release with a configuration that no gate has seen.
 
     :param release: the live one by default.
-    :returns: the directory of the configuration that the last completed activation has pinned, if any.
+    :returns: the directory of the configuration that the service has started with last, if any.
     """
-    before, live = _completed(app)[1], app.pinned.resolve() if app.pinned.exists() else None
+    before, live = _last_started(app)[1], app.pinned.resolve() if app.pinned.exists() else None
     release = release or (app.current.resolve() if app.current.exists() else None)
     names = ["app.json", "env", *(f"units/{path.name}" for path in app.units)]
     contents = b"".join(b"%b\0%b\0" % (name.encode(), (app.config / name).read_bytes()) for name in names)
@@ -235,9 +251,17 @@ def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
         raise GateError(
             f"{app.name}: release {release.id} did not pass its gate and was not put live",
             state=f"no visitor has seen it: release {live} is still live" if live else "nothing was live before",
-            hint=f"fix it and deploy again; the release is kept in {release.path}",
+            hint=_gate_hint(app, release, live),
             log=log,
         )
+
+
+def _gate_hint(app: App, release: Release, live: str | None) -> str:
+    hint = f"fix it and deploy again; the release is kept in {release.path}"
+    if live:
+        return hint
+    load = f"djangoctl {app.name} manage --release {release.id} loaddata ..."
+    return f"{hint}; if its page needs data, load it (hooks.after_first_migrate does that next time): {load}"
 
 
 def _restart_service(

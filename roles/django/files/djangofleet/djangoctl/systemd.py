@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -12,9 +13,15 @@ from contextlib import contextmanager
 from typing import IO
 
 from .app import App, load
+from .errors import Interrupted
 
 ENTRY = "/usr/local/bin/djangoctl"
 SERIAL = itertools.count(1)
+PROPERTIES = (
+    *("Id", "ActiveState", "Result", "NRestarts", "ActiveEnterTimestamp"),
+    *("LastTriggerUSec", "NextElapseUSecRealtime"),
+)
+MOST_EVENTS = 500
 
 
 @contextmanager
@@ -33,7 +40,7 @@ class Systemd:
 
     def control(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run systemctl. The caller checks returncode and stderr."""
-        return subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+        return _ask("systemctl", *words)
 
     def active(self, unit: str) -> bool:
         return self.control("is-active", "--quiet", unit).returncode == 0
@@ -42,6 +49,28 @@ class Systemd:
         """Whether a unit is active and systemd has not restarted it since its last start."""
         shown = self.control("show", "--property=ActiveState,NRestarts", unit).stdout.split()
         return "ActiveState=active" in shown and "NRestarts=0" in shown
+
+    def show(self, units: Iterable[str]) -> dict[str, dict[str, str]]:
+        """PROPERTIES of units, by unit. Times are UTC, as systemd writes them."""
+        shown = _ask("systemctl", "show", f"--property={','.join(PROPERTIES)}", *units).stdout
+        blocks = [
+            dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in shown.split("\n\n")
+        ]
+        return {block["Id"]: block for block in blocks if "Id" in block}
+
+    def events(self, units: Iterable[str], pattern: str, since: float) -> list[tuple[str, str]]:
+        """The journal's lines about units that match a pattern, those of systemd too, each as (unit, message).
+
+        :param since: seconds since the epoch.
+        """
+        words = ["--quiet", "--no-pager", "--output=json", f"--lines={MOST_EVENTS}", "--case-sensitive=yes"]
+        words += [f"--grep={pattern}", f"--since=@{int(since)}", *(f"--unit={unit}" for unit in units)]
+        found = []
+        for line in _ask("journalctl", *words).stdout.splitlines():
+            entry = json.loads(line)
+            if isinstance(entry.get("MESSAGE"), str):  # what is no text comes as a list of numbers
+                found.append((entry.get("UNIT") or entry.get("_SYSTEMD_UNIT", ""), entry["MESSAGE"]))
+        return found
 
     def enabled(self, unit: str) -> bool:
         return self.control("is-enabled", "--quiet", unit).returncode == 0
@@ -75,14 +104,20 @@ class Systemd:
         call = ["systemd-run", "--pipe", "--wait", "--collect", "--quiet", "--service-type=exec", f"--unit={unit}"]
         call += [f"--property={item}" for item in (f"User={app['user']}", f"Group={app['group']}", *properties)]
         with environment_file(environment or {}) as path:
-            return subprocess.run(
-                [*call, f"--property=EnvironmentFile={path}", "--", *words],
-                stdin=stdin,
-                stdout=subprocess.PIPE if output is None else output,
-                stderr=subprocess.STDOUT if output is None else output,
-                text=True,
-                check=False,
-            )
+            try:
+                return subprocess.run(
+                    [*call, f"--property=EnvironmentFile={path}", "--", *words],
+                    stdin=stdin,
+                    stdout=subprocess.PIPE if output is None else output,
+                    stderr=subprocess.STDOUT if output is None else output,
+                    text=True,
+                    check=False,
+                    # A Ctrl-C is for djangoctl, which knows whether the command may end. A shell keeps its terminal.
+                    start_new_session=stdin == subprocess.DEVNULL,
+                )
+            except Interrupted:
+                self.control("stop", f"{unit}.service")  # it would run on without systemd-run
+                raise
 
     def manage(
         self, app: App, release: str, words: Sequence[str], *, sandbox: Iterable[str] | None = None, **options
@@ -96,3 +131,17 @@ class Systemd:
         files = [f"EnvironmentFile=-{app.secret}", f"EnvironmentFile={app.settings_file.parent}/env"]
         properties = [*files, *(app["sandbox"] if sandbox is None else sandbox)]
         return self.run(app, [ENTRY, app.name, "exec", release, *words], properties=properties, **options)
+
+
+def _ask(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of systemd, which a Ctrl-C in the middle of a swap must not reach."""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    return subprocess.run(
+        list(words),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        start_new_session=True,
+        errors="replace",
+    )

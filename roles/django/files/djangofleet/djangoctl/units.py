@@ -18,8 +18,9 @@ import socket
 from pathlib import Path
 
 from .app import App
+from .atomic import beside
 from .errors import ActivationError, ConfigError
-from .release import beside, live_id, read_json
+from .release import live_id, read_json
 from .systemd import Systemd
 
 DIRECTORY = Path(os.environ.get("DJANGOFLEET_UNITS", "/etc/systemd/system"))
@@ -80,6 +81,16 @@ def serving(app: App) -> list[str]:
     recorded = read_json(app.root / "live.json").get("sockets")
     names = recorded if isinstance(recorded, list) else [plain_socket(app)]
     return [name for name in names if name in installed(app)]
+
+
+def socket_name(app: App) -> str:
+    """The socket unit that requests come through."""
+    return (serving(app) or [plain_socket(app)])[0]
+
+
+def listening(app: App) -> str:
+    """Where the live service listens; where the app is to listen if nothing is live."""
+    return address(installed(app).get(socket_name(app), "")) or wanted_address(app)
 
 
 def sockets(app: App) -> list[str]:
@@ -185,12 +196,14 @@ def require_free(app: App, name: str) -> None:
 def prepare(app: App, names: list[str], system: Systemd) -> None:
     """Install the stand-in's unit, and open the sockets it listens on: those of the service, so that both share them.
 
+    Without a live release all units are installed, since systemd opens no socket of a service that it does not know.
+
     :param names: the socket units of this activation. Without a live release the first of them is opened.
     :raises ActivationError: a socket could not be opened.
     """
     shared = serving(app) or names[:1]
     texts = rendered(app, app.config / "units", shared)
-    _write({name: texts[name] for name in (stand_in(app), *(() if serving(app) else shared))})
+    _write({stand_in(app): texts[stand_in(app)]} if serving(app) else texts)
     system.control("daemon-reload")  # also for what an activation that broke off has written
     for name in shared:
         if system.active(name) and is_open(app, name):

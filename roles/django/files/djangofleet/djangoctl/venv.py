@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from . import tree
+from . import scm, tree
 from .app import App
-from .release import Release, now, read_json, write_json
+from .release import Release, now, read_json
 from .requirements import Requirements
 from .steps import Steps
 
@@ -97,7 +97,8 @@ class Installation:
         tree.give(path, self.steps.owner)
         self._install(path)
         tree.give(path, self.steps.root)
-        write_json(record, {"name": name, "made_at": now(), "files": sorted(self.requirements.texts)})
+        content = {"name": name, "made_at": now(), "files": sorted(self.requirements.texts)}
+        tree.put(venvs, record.name, json.dumps(content).encode(), 0o600)  # whoever can read a file can lock it
         self._bound_cache(path)
         return path
 
@@ -165,6 +166,7 @@ class Installation:
                 "UV_LINK_MODE": "copy",  # no file of an environment shares an inode with one that a build may write
                 "UV_PROJECT_ENVIRONMENT": str(steps.seen(path)),
                 "VIRTUAL_ENV": str(steps.seen(path)),
+                **scm.environment(self.project, steps.release.record.get("scm_version", "")),
             },
         )
 

@@ -1,0 +1,105 @@
+"""What djangoctl prints: results and failures, as text or as JSON, and the page of a closed site."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+from .errors import CtlError
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Maintenance</title>
+<style>:root{{color-scheme:light dark}}
+body{{font:1.2rem/1.5 system-ui;max-width:36rem;margin:20vh auto;padding:0 1rem}}</style>
+<h1>Maintenance</h1>
+<p>{message}</p>
+</html>
+"""
+
+
+def maintenance_page(message: str) -> str:
+    return PAGE.format(message=html.escape(message))
+
+
+def report(error: CtlError, as_json: bool) -> int:
+    """Print a failure and return its exit code."""
+    _print(json.dumps(error.as_dict()) if as_json else f"djangoctl: {error}", sys.stdout if as_json else sys.stderr)
+    return error.code
+
+
+def show(result: dict, as_json: bool) -> None:
+    """Print a result."""
+    _print(json.dumps(result) if as_json else render(result), sys.stdout)
+
+
+def _print(text: str, stream) -> None:
+    """Print a text. What has been done does not fail because nobody reads it, or because the output's disk is full."""
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # Python flushes again when it ends
+    except OSError as error:
+        print(f"djangoctl: the result could not be printed: {error}", file=sys.stderr)
+
+
+def render(result: dict) -> str:
+    """A result as text: a table for a list of dictionaries, a line for anything else."""
+    if "apps" in result:
+        return "\n".join(_table([_overview(entry) for entry in result["apps"]]))
+    if "faults" in result:
+        return "\n".join(_status(result))
+    lines = []
+    for key, value in result.items():
+        if _is_table(value):
+            lines += _table(value)
+        elif value not in ("", [], None):
+            lines.append(_line(key, value))
+    return "\n".join(lines)
+
+
+def _overview(entry: Mapping) -> dict:
+    """A row of the list of apps."""
+    problems = [entry["error"]] if "error" in entry else [fault["found"] for fault in entry["faults"]]
+    row = {key: entry.get(key) for key in ("app", "release", "activated_at", "serves", "maintenance")}
+    return {**row, "restart_pending": entry.get("restart_pending"), "problem": "; ".join(problems) or None}
+
+
+def _status(result: Mapping) -> Iterator[str]:
+    """The health of an app: what is so, then what is wrong and what heals it."""
+    for key, value in result.items():
+        if key in ("faults", "warnings") or value in ("", [], None):
+            continue
+        if _is_table(value):
+            yield f"{key}:"
+            yield from (f"  {row}" for row in _table(value))
+        else:
+            yield _line(key, value)
+    for kind in ("faults", "warnings"):
+        for fault in result[kind]:
+            yield f"{kind.removesuffix('s')}: {fault['found']}"
+            yield f"  heals: {fault['heals']}"
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _table(entries: Sequence[Mapping]) -> list[str]:
+    rows = [list(entries[0]), *([_cell(row.get(name)) for name in entries[0]] for row in entries)] if entries else []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _line(key: str, value: object) -> str:
+    return f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else _cell(value)}"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_cell(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
+    return {True: "yes", False: "no", None: "-"}[value] if isinstance(value, bool | None) else str(value)
