@@ -210,8 +210,8 @@ class Build:
         ):
             if tree.exists(last, target):
                 return
-            temporary = f".{last}.{os.getpid()}"
-            tree.discard(temporary, target)
+            temporary = f".{last}.new"
+            tree.discard(temporary, target)  # a build that was killed may have left it
             if tree.exists(last, source):
                 tree.copy(last, source, temporary, target, owner)
             elif name.endswith("/"):

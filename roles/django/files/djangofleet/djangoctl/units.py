@@ -18,6 +18,7 @@ import socket
 from pathlib import Path
 
 from .app import App
+from .atomic import beside
 from .errors import ActivationError, ConfigError
 from .release import live_id, read_json
 from .systemd import Systemd
@@ -275,7 +276,7 @@ def _write(texts: dict[str, str]) -> bool:
     """Replace the unit files that differ, each by rename, and return whether there were any."""
     changed = {name: text for name, text in texts.items() if not _has(DIRECTORY / name, text)}
     for name, text in changed.items():
-        temporary = DIRECTORY / f".{name}.{os.getpid()}"
+        temporary = beside(DIRECTORY / name)
         temporary.write_text(text)
         temporary.chmod(0o644)
         os.replace(temporary, DIRECTORY / name)
