@@ -308,7 +308,11 @@ def test_processes_and_timers_are_shown(busy, system):
             "LastTriggerUSec": "Sat 2026-11-21 03:00:00 UTC",
             "NextElapseUSecRealtime": "Sun 2026-11-22 03:00:00 UTC",
         },
-        "django-shop-clear.service": {"Result": "exit-code", "ActiveState": "failed"},
+        "django-shop-clear.service": {
+            "Result": "exit-code",
+            "ActiveState": "failed",
+            "InactiveExitTimestamp": "Sat 2026-11-21 03:00:00 UTC",
+        },
     }
     result = health.report(busy, system)
     assert result["processes"] == [{"unit": WORKER, "active": True, "restarts": 4, "since": "2026-11-21T17:30:36Z"}]
@@ -331,6 +335,14 @@ def test_a_timer_that_never_ran(busy, system, text):
     system.shown = {TIMER: {"LastTriggerUSec": text, "NextElapseUSecRealtime": text}}
     (timer,) = health.report(busy, system)["timers"]
     assert (timer["last"], timer["result"], timer["next"]) == (None, None, None)
+
+
+def test_a_timer_that_has_not_run_since_the_boot_has_no_result(busy, system):
+    """systemd says success of what never ran."""
+    system.shown = {TIMER: {"LastTriggerUSec": "Sat 2026-11-21 03:00:00 UTC"}}
+    system.shown["django-shop-clear.service"] = {"Result": "success", "InactiveExitTimestamp": ""}
+    (timer,) = health.report(busy, system)["timers"]
+    assert (timer["last"], timer["result"]) == ("2026-11-21T03:00:00Z", None)
 
 
 def test_idle_units_are_faults(busy, system):
