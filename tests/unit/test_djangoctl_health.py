@@ -267,6 +267,14 @@ def test_a_live_release_that_is_damaged(app, system, make_release, name):
     assert health.report(app, system)["faults"][0]["heals"] == "djangoctl shop rollback, then deploy again"
 
 
+@pytest.mark.parametrize("state", ["building", "failed"])
+def test_a_live_release_whose_second_build_broke_off(app, system, state):
+    releases.read(app, "v1-1").write(state=state)
+    (fault,) = health.report(app, system)["faults"]
+    assert fault["found"] == f"the live release v1-1 is damaged: its directory was gone, and it is {state} again"
+    assert fault["heals"] == "deploy again, which builds it anew"
+
+
 def test_a_live_release_that_was_built_again_is_started_again(app, system):
     release = releases.read(app, "v1-1")
     assert not swap.pending(app, "v1-1", system)

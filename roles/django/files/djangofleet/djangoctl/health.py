@@ -245,7 +245,9 @@ def _live_faults(app: App) -> list[dict[str, str]]:
     damage = Release(path, releases.read_json(path / "release.json")).damage
     if not damage:
         return []
-    heals = "deploy another version" if path.exists() else "deploy again, which builds it anew"
+    record = releases.read_json(path / "release.json")
+    is_built_anew = not path.exists() or record.get("state") in (releases.BUILDING, releases.FAILED)
+    heals = "deploy again, which builds it anew" if is_built_anew else "deploy another version"
     if back := _back(app):
         heals = f"{back}, then deploy again"
     return [_fault(f"the live release {live} is damaged: {damage}", heals)]
