@@ -14,8 +14,10 @@ def broken(request, monkeypatch):
     """`broken()`: from now on one of the calls that a write consists of fails as on a full disk."""
     real = os.fdopen
 
-    def fail(*_words, **_options):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def fail(*words, **_options):
+        raise OSError(
+            errno.ENOSPC, "No space left on device", *(str(word) for word in words[:1] if not isinstance(word, int))
+        )
 
     def start():
         if request.param == "write":
@@ -52,7 +54,7 @@ def test_a_full_disk_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path, b
     broken()
     with pytest.raises(OSError, match="No space left") as caught:
         atomic.write(path, "after")
-    assert caught.value.filename, "the message would name no file"
+    assert caught.value.filename == str(path), "the message would name no file, or one that is gone"
     assert (path.read_text() if path.exists() else None) == before
     assert os.listdir(tmp_path) == ([path.name] if before else [])
 

@@ -33,8 +33,8 @@ def write(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
             os.fsync(descriptor)
         os.replace(temporary, path)
     except BaseException as error:
-        if isinstance(error, OSError) and not error.filename:
-            error.filename = str(path)  # a write that fails does not say to which file
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # what is meant; a write that fails does not even say which file
         _remove(temporary)
         raise
 

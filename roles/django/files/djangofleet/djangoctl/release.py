@@ -101,6 +101,8 @@ class Release:
         """What keeps the release from being started; empty if nothing does."""
         if not self.path.is_dir():
             return f"its directory {self.path} is gone"
+        if self.record.get("state") in (BUILDING, FAILED):
+            return f"its directory was gone, and it is {self.state} again"
         if self.state != GOOD or "application" not in self.record:
             return f"{self.path}/release.json is missing or damaged"
         gone = [name for name in ("source", "venv/bin/python") if not (self.path / name).exists()]

@@ -18,7 +18,7 @@ from .errors import Interrupted
 ENTRY = "/usr/local/bin/djangoctl"
 SERIAL = itertools.count(1)
 PROPERTIES = (
-    *("Id", "ActiveState", "Result", "NRestarts", "ActiveEnterTimestamp"),
+    *("Id", "ActiveState", "Result", "NRestarts", "ActiveEnterTimestamp", "InactiveExitTimestamp"),
     *("LastTriggerUSec", "NextElapseUSecRealtime"),
 )
 MOST_EVENTS = 500
