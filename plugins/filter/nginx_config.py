@@ -12,7 +12,7 @@ description:
     their options, such as the redirect to HTTPS that a certificate brings.
   - As C(sandbox) the lines of systemd's settings, and as C(run_in_sandbox) what goes before a command that
     is to run with them.
-positional: release, sandbox, headers
+positional: release, sandbox, headers, cleared
 options:
   _input:
     description: The variables as P(djangofleet.stack.role_options#filter) gives them.
@@ -30,11 +30,16 @@ options:
     description: The headers of every answer.
     type: dict
     required: true
+  cleared:
+    description: The headers of clients that no app gets.
+    type: list
+    elements: str
+    required: true
 """
 
 EXAMPLES = r"""
 # {'http_port': 80, 'sites': [{'name': 'shop', 'redirect_to_https': true, 'hsts_header': 'max-age=63072000', ...}], ...}
-__nginx_config: "{{ __nginx | djangofleet.stack.nginx_config(13, __nginx_sandbox, __nginx_headers) }}"
+__nginx_config: "{{ __nginx | djangofleet.stack.nginx_config(13, __nginx_sandbox, __nginx_headers, []) }}"
 """
 
 RETURN = r"""

@@ -51,13 +51,16 @@ def django_packages(given: Mapping[str, Any], base: Sequence[str]) -> list[str]:
 
 
 def django_questions(given: Mapping[str, Any], uv: str) -> dict[str, list[str]]:
-    """What djangofleet.stack.survey is to find out: which users are there, and whether uv is.
+    """What djangofleet.stack.survey is to find out: which users and which apps are there, and whether uv is.
 
     :param uv: the directory that uv is installed in.
     """
     found = resolve(spec_of("django"), given)[0]
     app = [user_of(found["django_app"]["name"])] if "django_app" in found else []
-    return {"users": list(dict.fromkeys([*app, *found["django_app_users"]])), "paths": [f"{uv}/bin/uv"]}
+    return {
+        "users": list(dict.fromkeys([*app, *found["django_app_users"]])),
+        "paths": [f"{uv}/bin/uv", f"{CONFIG}/*/app.json"],
+    }
 
 
 def django_returns(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 SECRET = ("environment", "build_environment", "pip_environment", "files")  # what may hold a secret of django_settings
@@ -76,6 +76,23 @@ def _timer_units(timer: Mapping[str, Any], variables: Mapping[str, Any]) -> Iter
     yield _unit(f"{timer['unit']}.service", "timer.service", variables)
     if timer["overlap"] == "replace":
         yield _unit(f"{timer['unit']}-replace.service", "timer-replace.service", variables)
+
+
+def django_scratch(entries: Iterable[Mapping[str, Any]], config: str, scratch: str) -> list[dict[str, Any]]:
+    """The entries of an app's configuration at another place, for a rehearsal. Root's: the user may not be there yet.
+
+    :param entries: what django_entries gives.
+    :param config: the directory of the app's configuration.
+    :param scratch: the directory in its place.
+    """
+    kept = ("template", "content", "directory", "vars", "sensitive")
+    found: list[dict[str, Any]] = [{"path": scratch.rpartition("/")[0], "directory": True}]
+    for entry in entries:
+        if entry["path"] == config or entry["path"].startswith(f"{config}/"):
+            moved = {"path": scratch + entry["path"].removeprefix(config)}
+            moved |= {key: entry[key] for key in kept if key in entry}
+            found.append(moved | ({"mode": entry["mode"]} if entry.get("sensitive") else {}))
+    return found
 
 
 def django_fetch(app: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,7 @@ KINDS = (
     ("hooks.build[]", "text", "a command"),
     ("hooks.before_migrate[]", "text", "a command"),
     ("hooks.after_migrate[]", "text", "a command"),
+    ("hooks.after_first_migrate[]", "text", "a command"),
     ("hooks.before_activate[]", "text", "a command"),
     ("hooks.after_activate[]", "text", "a command"),
     ("processes[].name", "unit", UNIT_NAME),

@@ -12,6 +12,9 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CO
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.systemd import unit_lines
 
 WRITABLE = ("data", "media", "cache", "shared")  # below an app's directory
+# What suits a Nginx in front. It refuses longer URIs, and sets X-Forwarded-Proto whatever a client sent: Gunicorn need
+# not compare it with another header, in which a project may look for the scheme too.
+GUNICORN = {"limit_request_line": 8190, "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"}}
 BUILD_HOOKS = ("before_collectstatic", "build")  # run by the build of a release
 START_TIMEOUT = 90  # seconds
 
@@ -42,7 +45,7 @@ def django_settings(
         "config": f"{CONFIG}/{name}",
         "listen": listen_of(app),
         "checkout": f"{home}/repo",
-        "source": _source(app["source"], f"{home}/repo"),
+        "source": _source(app["source"]),
         "files": app["files"],
         "processes": _processes(app, unit, options["django_primary"]),
         "timers": _timers(app, unit, options["django_primary"]),
@@ -67,11 +70,10 @@ def django_settings(
     return on_host
 
 
-def _source(source: Mapping[str, Any], checkout: str) -> dict[str, Any]:
-    """The source as djangofleet.stack.release takes it."""
-    if "git" in source:
-        return {"tree": checkout}
-    return {key: value for key, value in source.items() if key in ("path", "exclude", "package")}
+def _source(source: Mapping[str, Any]) -> dict[str, Any]:
+    """The source as djangofleet.stack.release takes it, apart from Git's, which is what a fetch gives."""
+    kept = ("path", "exclude") if "path" in source else ("package",)
+    return {key: value for key, value in source.items() if key in kept}
 
 
 def _processes(app: Mapping[str, Any], unit: str, primary: bool) -> list[dict[str, Any]]:
@@ -163,6 +165,7 @@ def _settings(
     app, unit = options["django_app"], on_host["unit"]
     timers = [timer["unit"] for timer in on_host["timers"]]
     return {
+        "version": 1,
         "name": app["name"],
         "path": options["django_app_path"],
         "listen": on_host["listen"],
@@ -207,9 +210,7 @@ def _gunicorn(app: Mapping[str, Any]) -> dict[str, Any]:
         "preload_app": given["preload"],
         "loglevel": given["log_level"],
         "forwarded_allow_ips": ",".join(given["forwarded_allow_ips"]),
-        # The most that Gunicorn takes. Nginx refuses a longer URI before.
-        "limit_request_line": 8190,
-        "extra": given["settings"],
+        "extra": {**GUNICORN, **given["settings"]},
     }
 
 

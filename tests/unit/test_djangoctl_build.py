@@ -817,3 +817,11 @@ def test_an_archive_that_is_damaged(make_app, failure, tmp_path):
     error = failure(make_app(), Source(archive=tmp_path / "source.tar.gz"))
     assert error.message == "django_app.source of app 'shop': could not be unpacked"
     assert "tar" in error.log
+
+
+def test_an_installation_is_told_the_version_from_git(make_app, project, system):
+    source = project(PROJECT | {"pyproject.toml": '[project]\nname = "shop"\n'})
+    release = build(make_app(), "v1-1", source, system, scm_version="1.4")
+    told = [options["environment"] for words, options in system.ran if "install" in words]
+    assert {found.get("SETUPTOOLS_SCM_PRETEND_VERSION_FOR_SHOP") for found in told} == {"1.4"}
+    assert release.record["scm_version"] == "1.4"

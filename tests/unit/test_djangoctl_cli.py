@@ -13,6 +13,7 @@ import tempfile
 from collections import namedtuple
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import djangoctl.app
 import pytest
@@ -329,6 +330,19 @@ def test_the_shell_completes(words, offered):
         assert offered == set(result.stdout.split())
 
 
+def test_the_shell_completes_releases_wherever_apps_lie(app, make_release):
+    make_release(app, "v1-1")
+    script = 'source "$1"; COMP_WORDS=(djangoctl shop activate v); COMP_CWORD=3; _djangoctl; echo "${COMPREPLY[@]}"'
+    result = subprocess.run(
+        ["bash", "-c", script, "bash", str(ROOT / "roles/django/files/completion")],
+        env={**os.environ, "DJANGOFLEET_CONFIG": str(app.config.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == ["v1-1"]
+
+
 def test_status_names_the_holder_of_the_lock(ctl, app, monkeypatch):
     monkeypatch.setenv("DJANGOCTL_ACTOR", "ada")
     assert ctl("shop", "status", "--json")[1]["lock"] is None
@@ -366,6 +380,7 @@ def test_activating_and_going_back(ctl, app, make_release, monkeypatch):
     assert ctl("shop", "activate", "v1-1", "--json")[1]["changed"] is False
     assert ctl("shop", "activate", "v2-1", "--json")[1] == {"release": "v2-1", "before": "v1-1", "changed": True}
     assert ctl("shop", "rollback", "--json")[1] == {"release": "v1-1", "before": "v2-1", "changed": True}
+    assert ctl("shop", "rollback", "--json")[1]["code"] == 2, "back to what was rolled back from"
     assert ctl("shop", "rollback", "v2-1", "--json")[1]["release"] == "v2-1"
     assert [(line["action"], line["release"], line["before"], line["actor"]) for line in audited()] == [
         ("activate", "v1-1", None, "ada"),
@@ -373,6 +388,13 @@ def test_activating_and_going_back(ctl, app, make_release, monkeypatch):
         ("rollback", "v1-1", "v2-1", "ada"),
         ("rollback", "v2-1", "v1-1", "ada"),
     ]
+
+
+@pytest.mark.parametrize("action", ["activate", "rollback"])
+def test_a_dry_run_tells_of_a_release_that_cannot_go_live(ctl, app, make_release, action):
+    make_release(app, "v1-1", state="failed")
+    code, answer, _err = ctl("shop", action, "v1-1", "--dry-run", "--json")
+    assert (code, answer["message"]) == (2, "shop: release v1-1 is failed, only a good one can go live")
 
 
 @pytest.mark.parametrize("action", ["activate", "rollback"])
@@ -400,6 +422,7 @@ def test_a_live_release_can_be_left_alone(ctl, app, make_release, system, action
     assert ctl("shop", action, "v2-1", "--json")[1]["changed"] is True
     assert ctl("shop", action, "v1-1", "--unless-live", "--json")[1]["changed"] is True
     assert releases.live_id(app) == "v1-1"
+    assert releases.read_json(app.root / "live.json")["rolled_back"] == ["v2-1"], "it failed on another host"
 
 
 # Builds
@@ -519,7 +542,7 @@ def rehearsed(monkeypatch, make_release):
 
     def prepare(error=None):
         @contextmanager
-        def rehearsal(app, identity, source, system):
+        def rehearsal(app, identity, source, system, **facts):
             asked.append((identity, source.tree))
             if error:
                 raise error
@@ -547,6 +570,47 @@ def test_a_rehearsal_that_fails(ctl, rehearsed, error, code):
     rehearsed(error)
     found, answer, _err = ctl(*REHEARSE)
     assert (found, answer["message"]) == (code, error.message)
+
+
+@pytest.fixture
+def scratch(app, tmp_path):
+    """A configuration that a run would write: the same, with another environment."""
+    directory = tmp_path / "run/check/shop"
+    shutil.copytree(app.config, directory)
+    (directory / "env").write_text('STRIPE_KEY="x"\n')
+    return directory
+
+
+def test_a_rehearsal_takes_the_configuration_that_a_run_would_write(ctl, app, scratch, system, monkeypatch):
+    """New code and the variable that it needs come in one run."""
+    seen = []
+
+    def rehearsal(app, identity, source, system, **facts):
+        seen.append((app.config, (app.config / "env").read_text()))
+        raise errors.BuildError("seen enough")
+
+    monkeypatch.setattr(cli, "rehearsal", rehearsal)
+    before = {path: path.read_bytes() for path in app.config.rglob("*") if path.is_file()}
+    ctl(*REHEARSE, "--config", str(scratch))
+    assert seen == [(scratch, 'STRIPE_KEY="x"\n')]
+    assert {path: path.read_bytes() for path in app.config.rglob("*") if path.is_file()} == before
+
+
+def test_a_change_of_settings_alone_is_told(ctl, app, scratch, built):
+    identity = ctl("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--json")[1]["release"]
+    ctl("shop", "activate", identity)
+    again = ctl("shop", "build", "--revision", "abc", "--dry-run", "--json")[1]
+    changed = ctl("shop", "build", "--revision", "abc", "--dry-run", "--config", str(scratch), "--json")[1]
+    assert [(found["release"], found["changed"], found["pending"]) for found in (again, changed)] == [
+        (identity, False, False),
+        (identity, False, True),
+    ]
+
+
+def test_a_configuration_to_rehearse_builds_no_release(ctl, app, scratch, built):
+    assert ctl("shop", "build", "--revision", "abc", "--tree", "/x", "--config", str(scratch), "--json")[0] == 2
+    assert ctl(*REHEARSE, "--config", str(scratch.parent))[0] == 2, "it is not named as the app"
+    assert built == []
 
 
 def test_a_rehearsal_without_free_space(ctl, app, monkeypatch):
@@ -1013,7 +1077,7 @@ def module():
     return loaded
 
 
-PARAMS = dict.fromkeys(["revision", "version", "source", "release"])
+PARAMS = dict.fromkeys(["revision", "version", "scm_version", "config", "source", "release"])
 PARAMS |= {"allow_destructive": False, "allow_schema_ahead": False}
 
 
@@ -1021,13 +1085,31 @@ PARAMS |= {"allow_destructive": False, "allow_schema_ahead": False}
 @pytest.mark.parametrize("source", [("tree", "/srv/my repo"), ("archive", "/tmp/x.tar.gz"), ("package", "-e x==1")])
 @pytest.mark.parametrize("check", [True, False])
 def test_djangoctl_parses_the_command_line_of_the_module(module, version, source, check):
-    params = PARAMS | {"app": "shop", "state": "built", "revision": "-abc", "version": version}
+    params = PARAMS | {"app": "shop", "state": "built", "revision": "-abc", "version": version, "config": "/run/x/shop"}
     params["source"] = dict.fromkeys(["tree", "archive", "path", "package"]) | dict([source])
     options = cli.parser().parse_args(module.words(params, check))
     assert (options.app, options.command, options.json, options.rehearse) == ("shop", "build", True, check)
     assert options.dry_run is False, "a dry run rehearses nothing"
+    assert options.config == (Path("/run/x/shop") if check else None)
     assert (options.revision, options.version) == ("-abc", version or "")
     assert str(getattr(options, source[0])) == source[1]
+
+
+def test_the_module_fetches(module):
+    source = {"git": "git@git.example.com:acme/shop.git", "key_file": "/run/x.key", "known_hosts_file": None}
+    params = PARAMS | {"app": "shop", "state": "fetched", "source": source, "version": "v1"}
+    for check in (True, False):
+        options = cli.parser().parse_args(module.words(params, check))
+        assert (options.command, options.repository, options.version) == ("fetch", source["git"], "v1")
+        assert (options.key, options.known_hosts) == (Path("/run/x.key"), None)
+    assert cli.parser().parse_args(module.words(params | {"version": None}, False)).version == "HEAD"
+
+
+@pytest.mark.parametrize("version", [None, "1.4.post5+gabc"])
+def test_the_version_from_git_reaches_the_release(module, ctl, built, version):
+    params = PARAMS | {"app": "shop", "state": "built", "revision": "abc", "source": {"tree": "/x"}}
+    ctl(*module.words(params | {"scm_version": version}, False))
+    assert built[0][2]["scm_version"] == (version or "")
 
 
 def test_a_build_without_a_source_is_no_rehearsal(module):
@@ -1060,6 +1142,49 @@ def test_the_module_asks_for_a_release(module, state, check, verb, dry, allowed)
     # The earlier release ran on this schema a moment ago. Where it is still live, it is left alone.
     assert getattr(options, "allow_schema_ahead", allowed) == (allowed or state == "reverted")
     assert getattr(options, "unless_live", False) == (state == "reverted")
+
+
+class Ended(Exception):
+    """What a module answers."""
+
+
+@pytest.mark.parametrize("state", ["fetched", "built", "absent"])
+@pytest.mark.parametrize("check", [False, True])
+def test_check_mode_says_that_an_older_djangoctl_rehearses_nothing(module, monkeypatch, tmp_path, state, check):
+    """A run replaces it first; check mode cannot, and must not fail where the run would not."""
+    warned = []
+
+    def end(**answer):
+        raise Ended(answer)
+
+    fake = SimpleNamespace(
+        params=PARAMS | {"app": "shop", "state": state, "actor": "", "rollout": "", "allow_data_removal": False},
+        check_mode=check,
+        run_command=lambda _words: (2, "", "usage: djangoctl\ndjangoctl: error: invalid choice: 'fetch'"),
+        warn=warned.append,
+        exit_json=end,
+        fail_json=end,
+    )
+    fake.params["source"] = {"git": "x", "tree": "/x"}
+    monkeypatch.setattr(module, "AnsibleModule", lambda **_options: fake)
+    monkeypatch.setattr(module, "PROGRAM", __file__)
+    monkeypatch.setattr(module.os.path, "exists", lambda _path: True)
+    monkeypatch.setattr(module, "unknown", lambda _params: False)
+    with pytest.raises(Ended) as ended:
+        module.main()
+    answer = ended.value.args[0]
+    assert ("msg" in answer) is not check
+    assert len(warned) == check
+    if check:
+        assert (answer["changed"], answer["pending"]) == (True, True)
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_module_removes_an_app(module, check, allowed):
+    params = PARAMS | {"app": "shop", "state": "absent", "allow_data_removal": allowed}
+    options = cli.parser().parse_args(module.words(params, check))
+    assert (options.command, options.dry_run, options.with_data) == ("remove", check, allowed)
 
 
 def test_the_module_rolls_back_to_the_previous_release(module):

@@ -160,6 +160,18 @@ def test_the_first_release_opens_the_socket(app, make_release, system):
     assert live_json(app)["history"] == ["one"]
 
 
+def test_a_first_release_that_needs_data_says_how_to_load_it(app, make_release, system):
+    system.failing["start", NEXT] = 1
+    with pytest.raises(GateError) as caught:
+        swap.activate(app, make_release(app, "one"), system)
+    assert "djangoctl shop manage --release one loaddata" in caught.value.hint
+    make_release(app, "zero", live=True)
+    system.failing["start", NEXT] = 1
+    with pytest.raises(GateError) as caught:
+        swap.activate(app, make_release(app, "two"), system)
+    assert "loaddata" not in caught.value.hint
+
+
 def test_activating_a_live_release_again_does_nothing(app, system, old):
     before = (app.root / "live.json").read_text()
     assert swap.activate(app, old, system) is False
@@ -336,6 +348,23 @@ def test_going_back_and_forth(app, make_release, system, old):
     swap.activate(app, swap.previous(app), system)
     assert (releases.live_id(app), live_json(app)["history"]) == ("old", ["new", "old"])
     assert swap.previous(app).id == "new"
+
+
+def test_a_rollback_never_goes_back_to_what_was_rolled_back_from(app, make_release, system, old):
+    newer = [make_release(app, name) for name in ("newer", "newest")]
+    for release in newer:
+        swap.activate(app, release, system)
+    swap.activate(app, swap.previous(app), system, rolls_back=True)
+    assert releases.live_id(app) == "newer"
+    assert swap.previous(app).id == "old", "a second one goes further back"
+    swap.activate(app, swap.previous(app), system, rolls_back=True)
+    assert live_json(app)["rolled_back"] == ["newer", "newest"]
+    with pytest.raises(ConfigError, match="newer, newest was rolled back from, and goes live only by its name"):
+        swap.previous(app)
+    swap.activate(app, newer[1], system, rolls_back=True)
+    assert live_json(app)["rolled_back"] == ["newer"], "it is taken for good now, and no other for bad"
+    swap.activate(app, old, system)
+    assert swap.previous(app).id == "newest"
 
 
 def test_the_previous_release_is_neither_removed_nor_failed(app, make_release, system, old):

@@ -216,7 +216,7 @@ def test_an_activation_that_broke_off_is_finished_by_the_next(make_app, system, 
     """Killed after the service has restarted: the record still says that the old address serves."""
     app = make_app(listen=B)
     with monkeypatch.context() as patch:
-        patch.setattr(swap, "_record_live", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(swap, "_record_live", lambda *_words, **_options: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             swap.activate(app, old, system)
     system.needed = {A, B}

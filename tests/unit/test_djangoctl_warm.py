@@ -316,6 +316,22 @@ def test_a_service_that_cannot_be_warmed_in_time_starts_without(serve, kind, sle
     assert "starting without" in gunicorn.said
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "raise __import__('asyncio').CancelledError",
+        "sys.exit(7)",
+        "status, headers = '302 Found', [('Location', 'https://[')]",
+    ],
+)
+@each_way
+def test_a_service_starts_even_after_what_is_no_exception(serve, kind, body):
+    gunicorn = serve(f"if not IS_WARM: IS_WARM.append(True); {body}", kind)
+    assert gunicorn.is_ready(), gunicorn.said
+    gunicorn.wait(2)
+    assert gunicorn.ask() == (200, "warm")
+
+
 def test_a_cold_start_keeps_the_process(serve):
     """systemd knows it by its id."""
     gunicorn = serve("if path == '/away': time.sleep(60)", health={"path": "/away", "timeout": 1})
@@ -344,7 +360,7 @@ def test_hooks_of_the_project_are_called_too(serve, tmp_path, kind):
 # What must not cross the fork
 
 DJANGO = """
-import asyncio, os, threading
+import asyncio, gc, os
 from django.conf import settings
 settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db", "CONN_MAX_AGE": None}},
     SECRET_KEY="x", ALLOWED_HOSTS=["*"])
@@ -354,7 +370,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 def application(environ, start_response):
     connection = connections["default"]
-    body = b"own" if connection.connection is None else b"shared"
+    body = b"own" if connection.connection is None and gc.get_freeze_count() else b"shared"
     connection.cursor().execute("SELECT 1")
     connection.close_pool = lambda: open("pool", "a").write("x")
     asyncio.run(sync_to_async(lambda: None)())

@@ -18,6 +18,7 @@ FULL = {
     "certificate": CERTIFICATE,
     "canonical_redirect": True,
     "headers": {"X-Frame-Options": "DENY"},
+    "forwarded_proto_header": "X-Forwarded-Protocol",
     "maintenance": {"page": "/srv/shop/static/.maintenance.html", "allow": ["192.0.2.7"]},
 }
 CASES: dict[str, dict[str, Any]] = {
@@ -25,7 +26,7 @@ CASES: dict[str, dict[str, Any]] = {
     "full": {"nginx_sites": [FULL, {**SHOP, "name": "blog", "domains": ["blog.example.com"]}]},
     "several hosts behind a balancer": {
         "nginx_sites": [{**FULL, "upstream": {"servers": ["10.0.0.5:8001", "10.0.0.6:8001"], "keepalive": 4}}],
-        "nginx_real_ip": {"trusted": ["10.0.0.0/8"]},
+        "nginx_real_ip": {"trusted": ["10.0.0.0/8"], "passed_headers": ["X-Forwarded-User"]},
     },
     "files": {"nginx_sites": [{"name": "files", "domains": ["files.example.com"], **FILES}]},
 }

@@ -302,6 +302,37 @@ def test_a_requirement_names_itself(ask):
     assert fake.asked[0]["source"] == {"package": "shop==1.4.2"}
 
 
+def test_a_list_of_names_to_leave_out_replaces_the_default(ask, source):
+    (source / "node_modules").mkdir()
+    (source / "node_modules/x.js").write_text("x")
+    kept = ask({"source": {"path": str(source), "exclude": [".git"]}})[1].asked[0]["revision"]
+    assert kept == digest(source, (".git",)) != digest(source)
+
+
+def test_the_default_is_what_the_role_says(role_specs):
+    (spec,) = [role_specs["django"]["main"]["options"]["django_app"]["options"]["source"]["options"]["exclude"]]
+    assert tuple(spec["default"]) == EXCLUDE
+
+
+@pytest.mark.parametrize(
+    ("requirement", "label"),
+    [
+        ("ara[server]==1.7.2", "ara-server-1.7.2"),
+        ("shop == 1.4.2 ; python_version > '3'", "shop-1.4.2"),
+        ("shop===1.4", "shop-1.4"),
+        ("shop>=1.4,<2", "shop"),
+        ("shop", "shop"),
+        ("my.shop_x==1!2.0+local", "my.shop_x-1!2.0+local"),
+        ("git+https://git.example.com/shop", "git+https://git.example.com/shop"),
+        ("shop @ git+https://git.example.com/shop", "shop"),
+    ],
+)
+def test_the_id_of_a_package_has_its_version(ask, requirement, label):
+    _answer, fake = ask({"source": {"package": requirement}})
+    assert (fake.asked[0]["version"], fake.asked[0]["revision"]) == (label, requirement)
+    assert ask({"source": {"package": requirement}, "version": "spring"})[1].asked[0]["version"] == "spring"
+
+
 @pytest.mark.parametrize("source", [{"tree": "/srv/shop/repo"}, {"archive": "/srv/shop/source.tar.gz"}])
 def test_a_source_on_the_host(ask, source):
     _answer, fake = ask({"source": source, "revision": "abc"})

@@ -531,6 +531,13 @@ def test_an_app_reaches_what_network_says(evaluate, network, expected):
     assert ("IPAddressAllow" in lines) is (network == "local")
 
 
+def test_gunicorn_takes_what_nginx_lets_pass(app_json):
+    extra = app_json(shop())["gunicorn"]["extra"]
+    assert extra == {"limit_request_line": 8190, "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"}}
+    own = app_json(shop(gunicorn={"settings": {"limit_request_line": 4094}}))["gunicorn"]["extra"]
+    assert own["limit_request_line"] == 4094
+
+
 def test_local_addresses_are_private_and_none_of_the_link(evaluate):
     lines = evaluate("django", "__django_settings.sandbox", django_app=shop(network="local"))
     (allowed,) = [line.partition("=")[2].split() for line in lines if line.startswith("IPAddressAllow=")]
@@ -617,3 +624,52 @@ def test_only_an_app_with_timers_asks_systemd_about_calendars(evaluate, configur
     condition = step("Ask systemd about the calendars of the timers", configure)["when"]
     app = SHOP if timers is None else shop(timers=timers)
     assert evaluate("django", condition, django_app=app) is asked
+
+
+# Check mode
+
+
+def test_what_a_rehearsal_reads_is_what_a_run_would_write(evaluate, render):
+    """The same files at another place; whoever they would belong to may not be there yet."""
+    app = shop(environment={"KEY": "s3cret"}, files=[{"dest": "a/b.py", "content": "x"}])
+    given = {"django_app": app, "__django_rollout": "2026-11-21T10:00:00.000001"}
+    written = {entry["path"]: entry for entry in evaluate("django", ENTRIES, **given)}
+    scratch = evaluate("django", "__django_scratch", **given)
+    assert re.fullmatch(r"/run/djangofleet-check-\d+/shop", scratch)
+    moved = evaluate(
+        "django", f"{ENTRIES} | djangofleet.stack.django_scratch(__django_settings.config, __django_scratch)", **given
+    )
+    root, *entries = moved
+    assert root == {"path": scratch.rpartition("/")[0], "directory": True}
+    names = {path for path in written if path.startswith("/etc/djangofleet/shop")}
+    assert {entry["path"].replace(scratch, "/etc/djangofleet/shop") for entry in entries} == names
+    assert {f"/etc/djangofleet/shop/{name}" for name in ("app.json", "env", "build.env", "files/a/b.py")} <= names
+    for entry in entries:
+        original = written[entry["path"].replace(scratch, "/etc/djangofleet/shop")]
+        assert not {"owner", "group"} & set(entry)
+        assert {key: original.get(key) for key in ("template", "content", "vars", "sensitive")} == {
+            key: entry.get(key) for key in ("template", "content", "vars", "sensitive")
+        }
+        if entry.get("sensitive"):
+            assert entry["mode"] == "0600"
+
+
+def test_what_check_mode_writes_it_removes():
+    tasks = yaml.safe_load((ROOT / "roles/django/tasks/build.yml").read_text())
+    (block,) = [task for task in tasks if "block" in task]
+    put, build = block["block"]
+    (removal,) = block["always"]
+    assert put["when"] == removal["when"] == "ansible_check_mode"
+    assert put["diff"] is removal["diff"] is False
+    assert "__django_scratch" in build["djangofleet.stack.release"]["config"]
+
+
+@pytest.mark.parametrize(
+    ("check", "activation", "changed"),
+    [(True, {"changed": False}, True), (False, {"changed": False}, False), (False, {"changed": True}, True)],
+)
+def test_an_activation_that_is_pending_is_a_change_in_check_mode(evaluate, check, activation, changed):
+    (task,) = yaml.safe_load((ROOT / "roles/django/tasks/activate.yml").read_text())
+    condition = task["block"][0]["changed_when"]
+    given = {"ansible_check_mode": check, "__django_activation": activation}
+    assert evaluate("django", condition, django_app=SHOP, **given) is changed

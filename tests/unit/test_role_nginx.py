@@ -455,7 +455,7 @@ def test_hsts_everywhere_or_nowhere(site, hsts, expected):
     media = [{"url": "/media/", "path": "/srv/media"}]
     wish = {**SECURE, "static": static, "media": media, **({} if hsts is None else {"hsts": hsts})}
     _plain, tls = site(wish).all("server")
-    (nested,) = tls.location("^~", "/static/").all("location")
+    nested = tls.location("^~", "/static/").all("location")[-1]
     for place in (tls, tls.location("^~", "/static/"), nested, tls.location("^~", "/media/")):
         assert place.headers().get("Strict-Transport-Security") == expected
         assert place.headers()["X-Request-ID"] == "$request_id"
@@ -600,6 +600,52 @@ def test_headers_to_the_app(nginx):
     } <= cleared  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["X-Script-Name", "X-Forwarded-User", "X-SSL-Client-Verify", "Auth-User", "X-Auth-Request-Email", "X-Scheme"],
+)
+def test_nobody_says_who_they_are_by_themselves(nginx, header):
+    assert dict(nginx("djangofleet/proxy.conf").values("proxy_set_header"))[header] == ""
+
+
+def test_the_scheme_in_a_header_of_the_apps_own(nginx):
+    sites = [
+        {**SHOP, "forwarded_proto_header": "X-Forwarded-Protocol"},
+        {"name": "a", "domains": ["a.test", "b.test"], "forwarded_proto_header": "x-forwarded-protocol"},
+        {"name": "c", "domains": ["c.test"], "forwarded_proto_header": "X-Forwarded-Ssl"},
+        {"name": "d", "domains": ["d.test"]},
+    ]
+    for variables, scheme in (({}, "$scheme"), ({"nginx_real_ip": {"trusted": ["10.0.0.1"]}}, "$djangofleet_scheme")):
+        maps = {
+            found.args[1]: found for found in nginx("djangofleet/maps.conf", nginx_sites=sites, **variables).all("map")
+        }
+        root = nginx("djangofleet/proxy.conf", nginx_sites=sites, **variables)
+        headers = dict(root.values("proxy_set_header"))
+        assert len(headers) == len(root.all("proxy_set_header"))
+        protocol = maps[headers["X-Forwarded-Protocol"]]
+        assert protocol.args[0] == "$server_name"
+        assert [entry.words for entry in protocol.block] == [
+            ["default", ""], ["shop.example.com", scheme], ["a.test", scheme],
+        ]  # fmt: skip
+        switch = maps[maps[headers["X-Forwarded-Ssl"]].one("c.test")]
+        assert switch.args[0] == scheme
+        assert [entry.words for entry in switch.block] == [["default", ""], ["https", "on"]]
+
+
+def test_a_trusted_proxy_may_say_who_somebody_is(nginx, problems):
+    real_ip = {"trusted": ["10.0.0.1"], "passed_headers": ["X-Forwarded-User"]}
+    headers = dict(nginx("djangofleet/proxy.conf", nginx_real_ip=real_ip).values("proxy_set_header"))
+    maps = {found.args[1]: found for found in nginx("djangofleet/maps.conf", nginx_real_ip=real_ip).all("map")}
+    passed = maps[headers["X-Forwarded-User"]]
+    assert passed.args[0] == "$djangofleet_trusted"
+    assert [entry.words for entry in passed.block] == [["default", ""], ["1", "$http_x_forwarded_user"]]
+    assert headers["X-Forwarded-Email"] == ""
+    (line,) = problems(SHOP, nginx_real_ip={"passed_headers": ["X-Forwarded-User"]})
+    assert line.startswith("nginx_real_ip.passed_headers: ")
+    (line,) = problems(SHOP, nginx_real_ip={**real_ip, "passed_headers": ["X-Forwarded-For"]})
+    assert line.startswith("nginx_real_ip.passed_headers[0]: ")
+
+
 def test_only_websockets_are_upgraded(nginx):
     upgrade, connection, *_others = nginx("djangofleet/maps.conf").all("map")
     assert upgrade.args == ["$http_upgrade", "$djangofleet_upgrade"]
@@ -617,6 +663,27 @@ def test_a_second_try_is_bounded(nginx):
     assert int(root.one("proxy_next_upstream_timeout").removesuffix("s")) <= 10
     assert root.one("proxy_connect_timeout") == "2s"
     assert root.one("proxy_read_timeout") == root.one("proxy_send_timeout") == "77s"
+
+
+def test_an_address_has_so_many_requests_of_an_app_in_hand(nginx, site):
+    http = nginx("nginx.conf").all("http")[0]
+    (zone,) = http.values("limit_conn_zone")
+    assert zone[0] == "$binary_remote_addr"
+    assert http.one("limit_conn_status") == "429"
+    name = zone[1].removeprefix("zone=").partition(":")[0]
+    static = [{"url": "/static/", "path": "/srv/static"}]
+    for given, variables, expected in (
+        ({}, {}, [[name, "100"]]),
+        ({}, {"nginx_connections_per_address": 7}, [[name, "7"]]),
+        ({"connections_per_address": 9}, {"nginx_connections_per_address": 7}, [[name, "9"]]),
+        ({"connections_per_address": 0}, {}, []),
+        ({}, {"nginx_connections_per_address": 0}, []),
+    ):
+        (server,) = site({**SHOP, "static": static, **given}, **variables).all("server")
+        assert server.location("/").values("limit_conn") == expected
+        # A page may have more files than that, which a browser asks for at once over HTTP/2.
+        assert not server.all("limit_conn")
+        assert not server.location("^~", "/static/").all("limit_conn")
 
 
 def test_site_settings(site):
@@ -666,7 +733,7 @@ def test_static(site):
     assert location.one("gzip_static") == location.one("brotli_static") == "on"
     assert location.one("access_log") == "off"
     assert not location.all("proxy_pass")
-    (hashed,) = location.all("location")
+    hashed = location.all("location")[-1]
     assert hashed.one("expires") == "off"
     assert hashed.headers()["Cache-Control"] == "public, max-age=31536000, immutable"
     for place in (location, hashed):
@@ -709,8 +776,7 @@ def test_links_are_not_followed_out_of_a_directory(site, kind, links, expected):
 )
 def test_only_djangos_hashed_names_are_immutable(site, path, hashed):
     wish = {**SHOP, "static": [{"url": "/static/", "path": "/srv/static"}]}
-    (location,) = site(wish).all("server")[0].location("^~", "/static/").all("location")
-    sign, pattern = location.args
+    sign, pattern = site(wish).all("server")[0].location("^~", "/static/").all("location")[-1].args
     assert sign == "~"
     assert bool(re.search(pattern, path)) is hashed
 
@@ -725,11 +791,67 @@ def test_media_runs_no_script(nginx, site):
     (media,) = [m for m in nginx("djangofleet/maps.conf").all("map") if m.args[1] == policy]
     assert media.args[0] == "$sent_http_content_type"
     values = dict(entry.words for entry in media.block)
-    assert values.pop("application/pdf") == ""
+    # No browser shows a PDF in a sandbox.
+    assert values.pop("application/pdf") == "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'"
     assert list(values) == ["default"]
     assert "sandbox" in values["default"]
     assert "default-src 'none'" in values["default"]
     assert "script-src" not in values["default"]
+
+
+def test_policies_of_uploads_can_be_changed(nginx, site):
+    root = nginx("djangofleet/maps.conf", nginx_media_policy="sandbox", nginx_media_pdf_policy="")
+    (media,) = [found for found in root.all("map") if found.args[1] == "$djangofleet_media_policy"]
+    assert [entry.words for entry in media.block] == [["default", "sandbox"], ["application/pdf", ""]]
+    own = {"Content-Security-Policy": "default-src 'self'"}
+    (server,) = site({**SHOP, "headers": own, "media": [{"url": "/media/", "path": "/srv/media"}]}).all("server")
+    assert server.location("^~", "/media/").headers()["Content-Security-Policy"] == "$djangofleet_media_policy"
+    assert server.location("^~", "/media/").headers()["Referrer-Policy"]
+
+
+def test_an_uploaded_script_is_a_text(site):
+    def scripts(**more):
+        wish = {"url": "/media/", "path": "/srv/media", **more}
+        (server,) = site({**SHOP, "media": [wish]}).all("server")
+        places = server.location("^~", "/media/").all("location")
+        return [place for place in places if place.args[0] == "~*"]
+
+    (location,) = scripts()
+    for path, is_script in (("/media/a.js", True), ("/media/A.MJS", True), ("/media/a.json", False)):
+        assert bool(re.search(location.args[1], path, re.I)) is is_script
+    assert location.one("default_type") == "text/plain"
+    assert location.all("types")[0].block == []
+    # Nothing of its own, or it would lose the headers of the directory.
+    assert not location.all("add_header")
+    assert scripts(scripts=True) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "hidden"),
+    [
+        ("/static/staticfiles.json", True),
+        ("/static/a/staticfiles.json", True),
+        ("/static/staticfiles.json.gz", True),
+        ("/static/own.txt.br", True),
+        ("/static/staticfilesxjson", False),
+        ("/static/mystaticfiles.json", False),
+        ("/static/staticfiles.json.map", False),
+        ("/static/.maintenance.html", True),
+        ("/static/.git/config", True),
+        ("/static/a/.env", True),
+        ("/static/.well-known/x", False),
+        ("/static/.well-known-not", True),
+        ("/static/a.b/c.css", False),
+    ],
+)
+def test_what_tools_leave_among_static_files_is_not_there(site, path, hidden):
+    wish = {"url": "/static/", "path": "/srv/static", "hidden": ["staticfiles.json", "own.txt"]}
+    places = site({**SHOP, "static": [wish]}).all("server")[0].location("^~", "/static/").all("location")
+    patterns = [place.args[1] for place in places if place.all("return")]
+    assert [place.one("return") for place in places if place.all("return")] == ["404", "404"]
+    assert any(re.search(pattern, path) for pattern in patterns) is hidden
+    default = site({**SHOP, "static": [{"url": "/static/", "path": "/srv"}]}).all("server")[0]
+    assert "staticfiles" in default.location("^~", "/static/").all("location")[1].args[1]
 
 
 def test_locations(site):

@@ -242,3 +242,58 @@ def status_over_http2(address: str, authority: str, *headers: tuple[bytes, bytes
 )
 def test_http2_has_no_chunks(address, authority, headers, status):
     assert status_over_http2(address, authority, *headers) == status
+
+
+def test_an_address_holds_no_more_than_its_share(address, authority, browse):
+    """At most 100 connections, for some seconds."""
+    browser = browse("guestbook.test")
+    context = ssl.create_default_context(cafile=authority)
+    held = []
+    try:
+        for _ in range(100):
+            plain = socket.create_connection((address, 443), timeout=10)
+            held.append(context.wrap_socket(plain, server_hostname="guestbook.test"))
+            held[-1].sendall(b"POST / HTTP/1.1\r\nHost: guestbook.test\r\nContent-Length: 1000\r\n\r\nx")
+        answer = browser.get("/healthz")
+        assert (answer.status, security_of(answer)) == (429, SECURITY)
+        assert browser.get("/static/entries/css/site.css").status == 200
+    finally:
+        for connection in held:
+            connection.close()
+    wait_for_health(browser)
+
+
+@pytest.fixture
+def uploads(host):
+    directory = "/srv/guestbook/media/kinds"
+    host.check_output(f"install -d -o django-guestbook -g www-data {directory}")
+    for name in ("a.html", "a.svg", "a.js", "a.pdf", "a.png", ".env"):
+        host.check_output(f"install -m 0640 -o django-guestbook -g www-data /etc/hostname {directory}/{name}")
+    yield
+    host.check_output(f"rm -r {directory}")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "sandboxed"),
+    [
+        ("a.html", "text/html; charset=utf-8", True),
+        ("a.svg", "image/svg+xml; charset=utf-8", True),
+        ("a.js", "text/plain; charset=utf-8", True),
+        ("a.pdf", "application/pdf", False),
+        ("a.png", "image/png", True),
+    ],
+)
+def test_uploads_run_no_script_of_the_site(uploads, browse, name, kind, sandboxed):
+    answer = browse("guestbook.test").get(f"/media/kinds/{name}")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, kind)
+    (policy,) = answer.headers.getlist("Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+    assert policy.endswith("sandbox") is sandboxed
+    assert security_of(answer) == SECURITY
+
+
+def test_what_tools_leave_behind_is_not_served(host, uploads, browse):
+    assert host.file("/srv/guestbook/static/staticfiles.json").exists
+    browser = browse("guestbook.test")
+    for path in ("/static/staticfiles.json", "/static/staticfiles.json.gz", "/media/kinds/.env"):
+        assert browser.get(path).status == 404, path

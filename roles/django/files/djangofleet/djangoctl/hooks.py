@@ -19,7 +19,7 @@ def run_hooks(app: App, release: Release, system: Systemd, point: str) -> None:
 
     :raises HookError: a hook failed; those after it did not run.
     """
-    for command in app["hooks"].get(point, []):
+    for command in app["hooks"].get(point, ()):
         result = system.manage(app, release.id, shlex.split(command), purpose="hook")
         with open(release.log, "a") as log:
             log.write(f"{point}: {command}\n{result.stdout or ''}")

@@ -61,15 +61,18 @@ def pending(app: App, identity: str, system: Systemd) -> bool:
     return seen["release"] != identity or seen["restart_pending"] or not up
 
 
-def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead: bool = False) -> bool:
+def activate(
+    app: App, release: Release, system: Systemd, *, allow_schema_ahead: bool = False, rolls_back: bool = False
+) -> bool:
     """Make a release the live one; returns False if it is live already and nothing is pending.
 
+    :param rolls_back: the release that was live is a bad one: no rollback chooses it until it is activated again.
     :raises ConfigError: the release is not good, or the database is ahead of it.
     :raises GateError: the release did not pass its health check; no visitor has seen it.
     :raises ActivationError: the service did not start on it; the previous release was put back if possible.
     :raises HookError: a hook failed; the state says what is live.
     """
-    _require_good(app, release)
+    require_good(app, release)
     if not pending(app, release.id, system):
         return False
     before = releases.live_id(app)
@@ -87,13 +90,14 @@ def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead:
     _restart_service(app, release, before, previous_pin, sockets, system)
     _stop_stand_in(app, system)
     units.remove_others(app, sockets, system)
-    _record_live(app, release, sockets)
+    _record_live(app, release, sockets, bad=before if rolls_back else None)
     run_hooks(app, release, system, "after_activate")
     prune(app)
     return True
 
 
-def _require_good(app: App, release: Release) -> None:
+def require_good(app: App, release: Release) -> None:
+    """Refuse a release that was not built to its end."""
     if release.state != GOOD:
         raise ConfigError(
             f"{app.name}: release {release.id} is {release.state}, only a good one can go live",
@@ -122,9 +126,17 @@ def _require_schema(app: App, release: Release, before: str | None) -> None:
         )
 
 
-def _record_live(app: App, release: Release, sockets: list[str]) -> None:
-    """Write live.json: the live release, what its service was started with, and the history of activations."""
-    history = [entry for entry in read_json(app.root / "live.json").get("history", []) if entry != release.id]
+def _record_live(app: App, release: Release, sockets: list[str], bad: str | None = None) -> None:
+    """Write live.json: the live release, what its service was started with, and the history of activations.
+
+    :param bad: the release that was rolled back from.
+    """
+    record = read_json(app.root / "live.json")
+    history = [entry for entry in record.get("history", []) if entry != release.id]
+    rolled_back = set(record.get("rolled_back", []))
+    if release.id not in rolled_back:  # else somebody takes a rollback back, and leaves nothing bad
+        rolled_back.add(bad)
+    rolled_back &= set(history)
     write_json(
         app.root / "live.json",
         {
@@ -132,6 +144,7 @@ def _record_live(app: App, release: Release, sockets: list[str]) -> None:
             "activated_at": now(),
             "fingerprint": app.fingerprint(),
             "history": [*history, release.id],
+            "rolled_back": sorted(rolled_back),
             "units": [*app["processes"], *app["timers"]],
             "sockets": sockets,
         },
@@ -139,21 +152,22 @@ def _record_live(app: App, release: Release, sockets: list[str]) -> None:
 
 
 def previous(app: App) -> Release:
-    """The good release that was live before the current one.
+    """The good release that was live before the current one, and that nobody has rolled back from.
 
     :raises ConfigError: there is none.
     """
-    live = releases.live_id(app)
+    live, record = releases.live_id(app), read_json(app.root / "live.json")
+    rolled_back = record.get("rolled_back", [])
     good = {release.id: release for release in releases.all_of(app) if release.state == GOOD and release.id != live}
-    record = app.root / "live.json"
-    history = read_json(record).get("history")
+    history = record.get("history")
     if history is None:  # lost with a damaged live.json: the release that was built last is the best guess
-        history = list(good) if live or record.exists() else []
+        history = list(good) if live or (app.root / "live.json").exists() else []
     for identity in reversed(history):
-        if identity in good:
+        if identity in good and identity not in rolled_back:
             return good[identity]
+    left = f"; {', '.join(rolled_back)} was rolled back from, and goes live only by its name" if rolled_back else ""
     raise ConfigError(
-        f"{app.name}: there is no release to go back to", hint=f"djangoctl {app.name} releases lists them"
+        f"{app.name}: there is no release to go back to{left}", hint=f"djangoctl {app.name} releases lists them"
     )
 
 
@@ -194,9 +208,17 @@ def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
         raise GateError(
             f"{app.name}: release {release.id} did not pass its gate and was not put live",
             state=f"no visitor has seen it: release {live} is still live" if live else "nothing was live before",
-            hint=f"fix it and deploy again; the release is kept in {release.path}",
+            hint=_gate_hint(app, release, live),
             log=log,
         )
+
+
+def _gate_hint(app: App, release: Release, live: str | None) -> str:
+    hint = f"fix it and deploy again; the release is kept in {release.path}"
+    if live:
+        return hint
+    load = f"djangoctl {app.name} manage --release {release.id} loaddata ..."
+    return f"{hint}; if its page needs data, load it (hooks.after_first_migrate does that next time): {load}"
 
 
 def _restart_service(

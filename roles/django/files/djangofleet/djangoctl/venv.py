@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from . import tree
+from . import scm, tree
 from .app import App
 from .release import Release, now, read_json
 from .requirements import Requirements
@@ -166,6 +166,7 @@ class Installation:
                 "UV_LINK_MODE": "copy",  # no file of an environment shares an inode with one that a build may write
                 "UV_PROJECT_ENVIRONMENT": str(steps.seen(path)),
                 "VIRTUAL_ENV": str(steps.seen(path)),
+                **scm.environment(self.project, steps.release.record.get("scm_version", "")),
             },
         )
 
