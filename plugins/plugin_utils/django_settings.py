@@ -168,7 +168,6 @@ def _settings(
         "version": 1,
         "name": app["name"],
         "path": options["django_app_path"],
-        "listen": on_host["listen"],
         **({"site": options["django_app_site"]} if options["django_app_site"].get("domains") else {}),
         "unit": unit,
         "user": on_host["user"],

@@ -425,6 +425,15 @@ def test_a_live_release_can_be_left_alone(ctl, app, make_release, system, action
     assert releases.read_json(app.root / "live.json")["rolled_back"] == ["v2-1"], "it failed on another host"
 
 
+def test_a_process_that_a_swap_has_broken_is_a_warning(ctl, app, make_release, system):
+    make_release(app, "v1-1")
+    system.logged = [(SERVICE, "Worker (pid:9) was sent SIGABRT!")]
+    code, answer, _err = ctl("shop", "activate", "v1-1", "--json")
+    assert (code, answer["changed"]) == (0, True)
+    (line,) = answer["warnings"]
+    assert line.startswith(f"processes of {SERVICE} ended by SIGABRT during the swap: try django_app.sandbox")
+
+
 # Builds
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import shlex
 import stat
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from djangoctl import swap, systemd
+from djangoctl.errors import Interrupted
 from test_role_django import HOSTILE, environment_file
 
 
@@ -176,3 +178,56 @@ def test_questions_are_answered_by_the_exit_code(monkeypatch, question, word, co
 
     monkeypatch.setattr(systemd.subprocess, "run", run)
     assert getattr(systemd.Systemd(), question)("x.service") is (code == 0)
+
+
+def test_a_command_that_is_interrupted_does_not_run_on(monkeypatch, make_app):
+    """systemd-run alone would end: its unit is none of its children."""
+    seen = []
+
+    def run(words, **options):
+        seen.append(words)
+        if words[0] == "systemd-run":
+            raise Interrupted(15)
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(systemd.subprocess, "run", run)
+    with pytest.raises(Interrupted):
+        systemd.Systemd().run(make_app(), ["sleep", "9"], properties=[], purpose="build")
+    unit = next(word.removeprefix("--unit=") for word in seen[0] if word.startswith("--unit="))
+    assert seen[1] == ["systemctl", "stop", f"{unit}.service"]
+
+
+@pytest.mark.parametrize(("stdin", "own"), [(subprocess.DEVNULL, True), (0, False)])
+def test_a_ctrl_c_reaches_what_has_the_terminal_alone(calls, make_app, stdin, own):
+    systemd.Systemd().run(make_app(), ["true"], properties=[], stdin=stdin)
+    systemd.Systemd().control("start", "x.service")
+    assert [call[1]["start_new_session"] for call in calls] == [own, True]
+
+
+def test_units_are_shown_by_name(monkeypatch):
+    text = "Id=a.service\nActiveState=active\nResult=a=b\n\nId=b.timer\nActiveState=inactive\n"
+    seen = []
+
+    def run(words, **options):
+        seen.append((words, options["env"]["TZ"]))
+        return subprocess.CompletedProcess(words, 0, text, "")
+
+    monkeypatch.setattr(systemd.subprocess, "run", run)
+    shown = systemd.Systemd().show(["a.service", "b.timer"])
+    assert shown["a.service"] == {"Id": "a.service", "ActiveState": "active", "Result": "a=b"}
+    assert set(shown) == {"a.service", "b.timer"}
+    assert (seen[0][0][-2:], seen[0][1]) == (["a.service", "b.timer"], "UTC")
+
+
+def test_events_bear_the_unit_that_they_are_about(monkeypatch):
+    lines = [
+        {"_SYSTEMD_UNIT": "init.scope", "UNIT": "a.service", "MESSAGE": "Main process exited, code=dumped"},
+        {"_SYSTEMD_UNIT": "a.service", "MESSAGE": "Worker (pid:9) was sent SIGABRT!"},
+        {"_SYSTEMD_UNIT": "a.service", "MESSAGE": [255, 254]},
+    ]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    monkeypatch.setattr(systemd.subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 0, text, ""))
+    assert systemd.Systemd().events(["a.service"], "x", 0) == [
+        ("a.service", "Main process exited, code=dumped"),
+        ("a.service", "Worker (pid:9) was sent SIGABRT!"),
+    ]

@@ -484,7 +484,10 @@ def test_a_role_without_an_app_can_be_asked():
         assert rules.django_problems(given, there) == []
         assert django_packages({**given, "django_app_packages": ["libpq5"]}, ["git"]) == ["git", "libpq5"]
         questions = django_questions({**given, "django_app_users": ["django-shop"]}, "/opt/uv")
-        assert questions == {"users": ["django-shop"], "paths": ["/opt/uv/bin/uv"]}
+        assert questions == {
+            "users": ["django-shop"],
+            "paths": ["/opt/uv/bin/uv", "/etc/djangofleet/*/app.json", "/run/systemd/container"],
+        }
 
 
 # What an app means

@@ -49,7 +49,7 @@ KINDS = {
     dict: (dict, "a mapping"),
 }
 # What an earlier version of the role did not write.
-ADDED: dict = {"path": str, "site": {"domains": TEXTS, "port": int, "tls": bool}}
+ADDED: dict = {"version": int, "path": str, "site": {"domains": TEXTS, "port": int, "tls": bool}}
 # Without these the live release cannot start. Whatever else is missing must not keep it down.
 ESSENTIAL = ("name", "unit", "root", "build")
 

@@ -24,7 +24,7 @@ LOADING = (
     *("GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "LOCPATH", "NLSPATH", "MALLOC_TRACE", "TMPDIR"),
 )
 PROPERTIES = (
-    *("Id", "ActiveState", "Result", "NRestarts", "ActiveEnterTimestamp"),
+    *("Id", "ActiveState", "Result", "NRestarts", "ActiveEnterTimestamp", "InactiveExitTimestamp"),
     *("LastTriggerUSec", "NextElapseUSecRealtime"),
 )
 MOST_EVENTS = 500

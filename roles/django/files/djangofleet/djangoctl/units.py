@@ -18,6 +18,7 @@ import socket
 from pathlib import Path
 
 from .app import App
+from .atomic import beside
 from .errors import ActivationError, ConfigError
 from .release import live_id, read_json
 from .systemd import Systemd
@@ -229,7 +230,8 @@ def install(app: App, pin: Path, names: list[str], system: Systemd) -> str:
     if left := [name for name in installed(app) if name.endswith(".socket") and name not in names]:
         system.control("stop", *left)
     _give_to_group(texts[names[0]])
-    result = system.control("enable", "--quiet", *names, service(app))
+    # Only a boot follows the links that this makes. A reload takes as long as the rest of a swap on a busy host.
+    result = system.control("enable", "--quiet", "--no-reload", *names, service(app))
     return (result.stderr.strip() or "systemctl enable failed") if result.returncode else ""
 
 
@@ -274,7 +276,7 @@ def _write(texts: dict[str, str]) -> bool:
     """Replace the unit files that differ, each by rename, and return whether there were any."""
     changed = {name: text for name, text in texts.items() if not _has(DIRECTORY / name, text)}
     for name, text in changed.items():
-        temporary = DIRECTORY / f".{name}.{os.getpid()}"
+        temporary = beside(DIRECTORY / name)
         temporary.write_text(text)
         temporary.chmod(0o644)
         os.replace(temporary, DIRECTORY / name)
