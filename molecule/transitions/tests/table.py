@@ -99,7 +99,7 @@ HOST: dict[str, Change | Reason] = {
     "host_firewall_log_enabled": Change(False, True, FIREWALL, "log prefix"),
     "host_upgrades_enabled": SWITCHED_OFF,
     "host_upgrades_origins": Change(None, ["origin=Debian,codename=other"], UPGRADES, "codename=other"),
-    "host_upgrades_excluded_packages": Change([], ["nginx"], UPGRADES, '"nginx"'),
+    "host_upgrades_excluded_packages": Change([], ["nginx"], UPGRADES, r'"\^nginx\$"'),
     "host_upgrades_reboot_enabled": Change(False, True, UPGRADES, 'Automatic-Reboot "true"'),
     "host_upgrades_reboot_time": Change("04:00", "04:30", UPGRADES, "04:30"),
     "host_journald_enabled": SWITCHED_OFF,
@@ -108,7 +108,11 @@ HOST: dict[str, Change | Reason] = {
     "host_journald_max_retention": Change("90day", "30day", JOURNAL, "30day"),
     "host_sysctl_enabled": SWITCHED_OFF,
     "host_sysctl": Change(
-        {"net.core.somaxconn": 4096}, {"net.core.somaxconn": 8192}, "sysctl net.core.somaxconn", "8192"
+        # Docker lets nobody set it: the file says what a real host has.
+        {"net.core.somaxconn": 4096},
+        {"net.core.somaxconn": 8192},
+        "cat /etc/sysctl.d/60-djangofleet.conf",
+        "8192",
     ),
 }
 
@@ -178,7 +182,7 @@ NGINX_ROLE: dict[str, Change | Reason] = {
     "nginx_allow_no_sites": ONE_RUN,
     "nginx_client_max_body_size": Change("10m", "11m", NGINX, "client_max_body_size 11m;"),
     "nginx_proxy_connect_timeout": Change("5s", "6s", NGINX, "proxy_connect_timeout 6s;"),
-    "nginx_proxy_read_timeout": Change("60s", "61s", "cat /etc/nginx/djangofleet/*", "proxy_read_timeout 61s;"),
+    "nginx_proxy_read_timeout": Change("60s", "61s", NGINX, "proxy_read_timeout 61s;"),
     "nginx_static_max_age": Change("30d", "1d", NGINX, "expires 1d;"),
     "nginx_media_max_age": Change("7d", "2d", NGINX, "expires 2d;"),
     "nginx_acme_webroot": Change("/var/www/acme", "/var/www/other", NGINX, "/var/www/other"),
@@ -260,7 +264,7 @@ APP: dict[str, Change | Reason] = {
     "health.retries": Change(0, 1, PINNED, '"retries":1'),
     "health.delay": Change(1, 2, PINNED, '"delay":2'),
     "health.warm": Change(["/"], ["/", "/admin/login/"], PINNED, '"/","/admin/login/"'),
-    "hooks.build": Change([], ["true build"], "cat /srv/guestbook/current/build.log", "true build"),
+    "hooks.build": Change([], ["true build"], PINNED, '"truebuild"'),
     "hooks.before_migrate": Change([], ["true 1"], PINNED, '"true1"'),
     "hooks.after_migrate": Change([], ["true 2"], PINNED, '"true2"'),
     "hooks.before_activate": Change([], ["true 3"], PINNED, '"true3"'),
@@ -270,7 +274,7 @@ APP: dict[str, Change | Reason] = {
     "processes[].count": Change(1, 2, unit(BUSY, "ActiveState"), "=active"),
     "processes[].stop_signal": Change("SIGTERM", "SIGINT", unit(BUSY, "KillSignal"), "=2$"),
     "processes[].stop_timeout": Change(30, 31, unit(BUSY, "TimeoutStopUSec"), "=31s"),
-    "processes[].singleton": Change(False, True, unit(BUSY, "ActiveState"), "=active"),
+    "processes[].singleton": Reason("shows on several hosts: scenario release"),
     "timers[].name": Change("tick", "tock", unit(TOCK, "ActiveState"), "=active"),
     "timers[].command": Change("true", "true second", unit("-tock.service", "ExecStart"), "true second"),
     "timers[].calendar": Change("daily", "weekly", unit(TOCK, "TimersCalendar"), "Mon"),
@@ -289,8 +293,8 @@ DJANGO: dict[str, Change | Reason] = {
     **{f"django_app.{path}": change for path, change in APP.items()},
     "django_root": Reason("moves what people have written: nobody does that beside visitors"),
     "django_python": SOURCE,
-    # Of both groups Nginx is a member: the tests see to it.
-    "django_socket_group": Change("www-data", "web", "stat -c %G /run/djangofleet/guestbook.sock", "^web$"),
+    "django_socket_group": Reason("shows on a path, which listen leaves in the same round: it has a test of its own"),
+    # Nginx is a member of both groups: the tests see to it.
     "django_media_group": Change("www-data", "web", "stat -c %G /srv/guestbook/media", "^web$"),
     "django_index_url": NETWORK,
     "django_extra_index_urls": NETWORK,
