@@ -276,7 +276,7 @@ def main() -> None:
     try:
         result = json.loads(out)
     except ValueError:
-        if module.check_mode and code == USAGE and params["state"] in ("fetched", "built"):
+        if module.check_mode and code == USAGE and params["state"] in ("fetched", "built", "absent"):
             module.warn("djangoctl on this host is of an earlier version, which a run replaces: nothing was rehearsed")
             module.exit_json(**nothing)
         module.fail_json(msg=f"djangoctl ended with {code}: {(out + err).strip()}")

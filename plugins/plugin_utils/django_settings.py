@@ -165,9 +165,9 @@ def _settings(
     app, unit = options["django_app"], on_host["unit"]
     timers = [timer["unit"] for timer in on_host["timers"]]
     return {
+        "version": 1,
         "name": app["name"],
         "path": options["django_app_path"],
-        "listen": on_host["listen"],
         **({"site": options["django_app_site"]} if options["django_app_site"].get("domains") else {}),
         "unit": unit,
         "user": on_host["user"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -297,7 +298,9 @@ def test_plain_unit_starts_gunicorn_as_the_service_does(app_settings, monkeypatc
     monkeypatch.setattr(launch.os, "chdir", lambda _path: None)
     monkeypatch.setattr(launch.os, "execvpe", lambda _name, words, _environment: started.append(words))
     monkeypatch.setattr(launch, "GUNICORN", Path("/usr/lib/djangofleet/gunicorn.conf.py"))
-    launch.run(app, "current", ["serve"])
+    for name, value in {"LISTEN_PID": os.getpid(), "LISTEN_FDS": 1, "LISTEN_FDNAMES": "a.socket"}.items():
+        monkeypatch.setenv(name, str(value))
+    launch.run(app, "current", ["serve", "a.socket"])
     plain = ways.plain_unit(
         "[Service]\nRequires=\nAfter=\nSockets=\nRuntimeDirectory=\nSyslogIdentifier=\nExecStart=\n",
         "guestbook.wsgi:application",

@@ -343,6 +343,17 @@ def test_a_release_in_use_is_never_built_over(make_app, make_release, project, s
     assert (release.path / "static").is_dir()
 
 
+@pytest.mark.parametrize("left", [None, "building", "failed"])
+def test_a_live_release_that_is_gone_is_built_again(make_app, make_release, project, system, left):
+    app = make_app()
+    release = make_release(app, "v1-1", live=True)
+    shutil.rmtree(release.path)
+    if left:  # by a build that broke off
+        make_release(app, "v1-1", state=left)
+    assert build(app, "v1-1", project(), system).state == releases.GOOD
+    assert (app.current / "source/manage.py").exists()
+
+
 def test_the_app_cannot_write_its_own_code(make_app, project, system, own):
     app = make_app(user="django-shop")
     release = build(app, "v1-1", project(), system)
@@ -361,6 +372,7 @@ def test_builds_run_third_party_code_without_privileges(make_app, project, syste
     for words, options in system.ran:
         assert "NoNewPrivileges=yes" in lines_of(options), words
         assert "ProtectSystem=strict" in lines_of(options), words
+        assert options["alone"], words
 
 
 def test_a_step_sees_its_release_and_nothing_else_of_any_app(make_app, project, system, tmp_path):

@@ -13,6 +13,7 @@ import tempfile
 from collections import namedtuple
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import djangoctl.app
 import pytest
@@ -422,6 +423,15 @@ def test_a_live_release_can_be_left_alone(ctl, app, make_release, system, action
     assert ctl("shop", action, "v1-1", "--unless-live", "--json")[1]["changed"] is True
     assert releases.live_id(app) == "v1-1"
     assert releases.read_json(app.root / "live.json")["rolled_back"] == ["v2-1"], "it failed on another host"
+
+
+def test_a_process_that_a_swap_has_broken_is_a_warning(ctl, app, make_release, system):
+    make_release(app, "v1-1")
+    system.logged = [(SERVICE, "Worker (pid:9) was sent SIGABRT!")]
+    code, answer, _err = ctl("shop", "activate", "v1-1", "--json")
+    assert (code, answer["changed"]) == (0, True)
+    (line,) = answer["warnings"]
+    assert line.startswith(f"processes of {SERVICE} ended by SIGABRT during the swap: try django_app.sandbox")
 
 
 # Builds
@@ -1141,6 +1151,41 @@ def test_the_module_asks_for_a_release(module, state, check, verb, dry, allowed)
     # The earlier release ran on this schema a moment ago. Where it is still live, it is left alone.
     assert getattr(options, "allow_schema_ahead", allowed) == (allowed or state == "reverted")
     assert getattr(options, "unless_live", False) == (state == "reverted")
+
+
+class Ended(Exception):
+    """What a module answers."""
+
+
+@pytest.mark.parametrize("state", ["fetched", "built", "absent"])
+@pytest.mark.parametrize("check", [False, True])
+def test_check_mode_says_that_an_older_djangoctl_rehearses_nothing(module, monkeypatch, tmp_path, state, check):
+    """A run replaces it first; check mode cannot, and must not fail where the run would not."""
+    warned = []
+
+    def end(**answer):
+        raise Ended(answer)
+
+    fake = SimpleNamespace(
+        params=PARAMS | {"app": "shop", "state": state, "actor": "", "rollout": "", "allow_data_removal": False},
+        check_mode=check,
+        run_command=lambda _words: (2, "", "usage: djangoctl\ndjangoctl: error: invalid choice: 'fetch'"),
+        warn=warned.append,
+        exit_json=end,
+        fail_json=end,
+    )
+    fake.params["source"] = {"git": "x", "tree": "/x"}
+    monkeypatch.setattr(module, "AnsibleModule", lambda **_options: fake)
+    monkeypatch.setattr(module, "PROGRAM", __file__)
+    monkeypatch.setattr(module.os.path, "exists", lambda _path: True)
+    monkeypatch.setattr(module, "unknown", lambda _params: False)
+    with pytest.raises(Ended) as ended:
+        module.main()
+    answer = ended.value.args[0]
+    assert ("msg" in answer) is not check
+    assert len(warned) == check
+    if check:
+        assert (answer["changed"], answer["pending"]) == (True, True)
 
 
 @pytest.mark.parametrize("check", [False, True])

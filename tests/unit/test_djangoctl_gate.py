@@ -104,6 +104,13 @@ def test_the_status_decides(app_settings, status, health, passes):
     assert unhealthy_reason(health, status, b"") == ("" if passes else expected)
 
 
+@pytest.mark.parametrize(("health", "passes"), [({}, False), ({"status_max": 400}, True), ({"status_min": 400}, True)])
+def test_a_refused_host_is_not_healthy_by_accident(app_settings, health, passes):
+    reason = unhealthy_reason(app_settings["health"] | health, 400, b"")
+    assert (reason == "") is passes
+    assert passes or "ALLOWED_HOSTS" in reason
+
+
 @pytest.mark.parametrize(
     ("contains", "passes"), [("ünï ☃", True), ("nothing like it", False), ("", True), ("[a-z]", False)]
 )

@@ -268,6 +268,14 @@ def test_a_live_release_that_is_damaged(app, system, make_release, name):
     assert health.report(app, system)["faults"][0]["heals"] == "djangoctl shop rollback, then deploy again"
 
 
+@pytest.mark.parametrize("state", ["building", "failed"])
+def test_a_live_release_whose_second_build_broke_off(app, system, state):
+    releases.read(app, "v1-1").write(state=state)
+    (fault,) = health.report(app, system)["faults"]
+    assert fault["found"] == f"the live release v1-1 is damaged: its directory was gone, and it is {state} again"
+    assert fault["heals"] == "deploy again, which builds it anew"
+
+
 def test_a_live_release_that_was_built_again_is_started_again(app, system):
     release = releases.read(app, "v1-1")
     assert not swap.pending(app, "v1-1", system)
@@ -311,7 +319,11 @@ def test_processes_and_timers_are_shown(busy, system):
             "LastTriggerUSec": "Sat 2026-11-21 03:00:00 UTC",
             "NextElapseUSecRealtime": "Sun 2026-11-22 03:00:00 UTC",
         },
-        "django-shop-clear.service": {"Result": "exit-code", "ActiveState": "failed"},
+        "django-shop-clear.service": {
+            "Result": "exit-code",
+            "ActiveState": "failed",
+            "InactiveExitTimestamp": "Sat 2026-11-21 03:00:00 UTC",
+        },
     }
     result = health.report(busy, system)
     assert result["processes"] == [{"unit": WORKER, "active": True, "restarts": 4, "since": "2026-11-21T17:30:36Z"}]
@@ -334,6 +346,14 @@ def test_a_timer_that_never_ran(busy, system, text):
     system.shown = {TIMER: {"LastTriggerUSec": text, "NextElapseUSecRealtime": text}}
     (timer,) = health.report(busy, system)["timers"]
     assert (timer["last"], timer["result"], timer["next"]) == (None, None, None)
+
+
+def test_a_timer_that_has_not_run_since_the_boot_has_no_result(busy, system):
+    """systemd says success of what never ran."""
+    system.shown = {TIMER: {"LastTriggerUSec": "Sat 2026-11-21 03:00:00 UTC"}}
+    system.shown["django-shop-clear.service"] = {"Result": "success", "InactiveExitTimestamp": ""}
+    (timer,) = health.report(busy, system)["timers"]
+    assert (timer["last"], timer["result"]) == ("2026-11-21T03:00:00Z", None)
 
 
 def test_idle_units_are_faults(busy, system):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 
 import djangoctl.app
 import pytest
@@ -306,3 +307,13 @@ def test_a_missing_application_where_none_exists(project):
     key, found, advice = project(files, project_dir="src", **words)
     assert (key, "no module shop.asgi in src" in found) == ("asgi", True)
     assert "ASGI" in advice
+
+
+@pytest.mark.parametrize("given", [None, {"X-FORWARDED-PROTOCOL": "https"}])
+def test_gunicorn_learns_the_scheme_from_the_header_that_nginx_always_sets(make_app, app_settings, monkeypatch, given):
+    """By default it refuses requests whose headers name the scheme in two ways."""
+    extra = {"secure_scheme_headers": given} if given else {}
+    app = make_app(gunicorn=app_settings["gunicorn"] | {"extra": extra})
+    monkeypatch.setenv("DJANGOFLEET_APP", str(app.config / "app.json"))
+    found = runpy.run_path(str(launch.GUNICORN))["secure_scheme_headers"]
+    assert found == (given or {"X-FORWARDED-PROTO": "https"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import getpass
+import io
 import json
 import os
 import re
@@ -286,12 +287,34 @@ def test_who_is_refused_learns_how_to_look(make_app, holder):
 
 def test_a_full_run_does_not_keep_the_lock_from_being_held(make_app, monkeypatch):
     app = make_app()
+    real = os.fdopen
 
-    def full(*_words, **_options):
-        raise OSError(28, "No space left on device")
+    def fdopen(*words, **options):
+        opened.append(real(*words, **options))
+        return Full(opened[-1])
 
-    monkeypatch.setattr(lock.json, "dump", full)
+    class Full:
+        """A file on a disk that takes nothing any more."""
+
+        def __init__(self, handle):
+            self.handle = handle
+
+        def __getattr__(self, name):
+            return getattr(self.handle, name)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_words):
+            self.handle.close()
+
+        def write(self, _content):
+            raise OSError(28, "No space left on device")
+
+    opened = []
+    monkeypatch.setattr(lock.os, "fdopen", fdopen)
     with lock.held(app, "build"):
+        assert isinstance(opened[0], io.RawIOBase), "what a buffer holds is written again when the file is closed"
         assert lock.holder(app)["actor"] == "somebody"
 
 

@@ -29,12 +29,14 @@ class FakeSystemd:
     def __init__(self, app):
         self.app, self.up, self.on, self.calls, self.failing = app, set(), set(), [], {}
         self.managed, self.mute, self.broken, self.falling = [], set(), set(), {}
+        self.reloads = 0  # how often it has read all units of the host
         self.workers = 1  # how many the service says that it starts
         self.shown, self.logged = {}, []
         self.environments = []  # what the live environment was when each unit was started
 
     def control(self, *words):
         verb, units = words[0], [word for word in words[1:] if not word.startswith("-")]
+        self.reloads += verb == "daemon-reload" or (verb == "enable" and "--no-reload" not in words)
         self.calls.append(
             (
                 " ".join([verb, *units]),
@@ -150,6 +152,13 @@ def test_the_order_of_a_swap(app, make_release, system, old):
     assert releases.live_id(app) == "new"
     assert not os.path.lexists(app.next_link)
     assert system.up == {SOCKET, SERVICE}
+
+
+def test_systemd_reads_its_units_once_in_a_swap(app, make_release, system, old):
+    """It takes a second of a busy host each time, while visitors wait for its processors."""
+    system.reloads = 0
+    swap.activate(app, make_release(app, "new"), system)
+    assert system.reloads == 1
 
 
 def test_the_first_release_opens_the_socket(app, make_release, system):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import shlex
 import stat
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from djangoctl import swap, systemd
+from djangoctl.errors import Interrupted
 from test_role_django import HOSTILE, environment_file
 
 
@@ -65,6 +67,36 @@ def test_a_command_runs_as_the_app_in_a_unit_of_its_own(calls, make_app):
     units = [word for call in calls for word in call[0] if word.startswith("--unit=")]
     assert len(set(units)) == 2, "a second one at the same time would clash"
     assert all(re.fullmatch(r"--unit=django-shop-build-\d+-\d+", unit) for unit in units)
+
+
+@pytest.mark.parametrize("version", [252, 256, 257, 258])
+def test_a_command_that_sees_its_own_processes_only(calls, make_app, monkeypatch, version):
+    said = subprocess.CompletedProcess([], 0, f"systemd {version} ({version}.1-1)\n+PAM", "")
+    monkeypatch.setattr(systemd.Systemd, "control", lambda *_words: said)
+    app = make_app(user="django-shop", group="django-shop")
+    systemd.Systemd().run(app, ["uv", "venv"], properties=[], alone=True)
+    ((words, _options, _given),) = calls
+    end = words.index("--")
+    settings, command = words[:end], words[end + 1 :]
+    if version >= 257:
+        assert {"--property=User=django-shop", "--property=Group=django-shop", "--property=PrivatePIDs=yes"} <= set(
+            settings
+        )
+        assert command == ["uv", "venv"]
+        return
+    assert not [word for word in settings if "User=" in word], "root makes the namespace"
+    assert command[:5] == ["/usr/bin/unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    assert {"--reuid=django-shop", "--regid=django-shop", "--init-groups", "--no-new-privs"} <= set(command)
+    assert command[-3:] == ["--", "uv", "venv"]
+    unset = next(word for word in settings if word.startswith("--property=UnsetEnvironment=")).split("=", 2)[2].split()
+    assert {"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "GCONV_PATH"} <= set(unset), (
+        "root would load what the app names"
+    )
+
+
+def test_a_systemd_that_does_not_say_its_version_is_taken_for_an_old_one(monkeypatch):
+    monkeypatch.setattr(systemd.Systemd, "control", lambda *_words: subprocess.CompletedProcess([], 1, "", "no"))
+    assert systemd.Systemd().version() == 0
 
 
 @pytest.mark.parametrize("output", [None, 1])
@@ -146,3 +178,56 @@ def test_questions_are_answered_by_the_exit_code(monkeypatch, question, word, co
 
     monkeypatch.setattr(systemd.subprocess, "run", run)
     assert getattr(systemd.Systemd(), question)("x.service") is (code == 0)
+
+
+def test_a_command_that_is_interrupted_does_not_run_on(monkeypatch, make_app):
+    """systemd-run alone would end: its unit is none of its children."""
+    seen = []
+
+    def run(words, **options):
+        seen.append(words)
+        if words[0] == "systemd-run":
+            raise Interrupted(15)
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(systemd.subprocess, "run", run)
+    with pytest.raises(Interrupted):
+        systemd.Systemd().run(make_app(), ["sleep", "9"], properties=[], purpose="build")
+    unit = next(word.removeprefix("--unit=") for word in seen[0] if word.startswith("--unit="))
+    assert seen[1] == ["systemctl", "stop", f"{unit}.service"]
+
+
+@pytest.mark.parametrize(("stdin", "own"), [(subprocess.DEVNULL, True), (0, False)])
+def test_a_ctrl_c_reaches_what_has_the_terminal_alone(calls, make_app, stdin, own):
+    systemd.Systemd().run(make_app(), ["true"], properties=[], stdin=stdin)
+    systemd.Systemd().control("start", "x.service")
+    assert [call[1]["start_new_session"] for call in calls] == [own, True]
+
+
+def test_units_are_shown_by_name(monkeypatch):
+    text = "Id=a.service\nActiveState=active\nResult=a=b\n\nId=b.timer\nActiveState=inactive\n"
+    seen = []
+
+    def run(words, **options):
+        seen.append((words, options["env"]["TZ"]))
+        return subprocess.CompletedProcess(words, 0, text, "")
+
+    monkeypatch.setattr(systemd.subprocess, "run", run)
+    shown = systemd.Systemd().show(["a.service", "b.timer"])
+    assert shown["a.service"] == {"Id": "a.service", "ActiveState": "active", "Result": "a=b"}
+    assert set(shown) == {"a.service", "b.timer"}
+    assert (seen[0][0][-2:], seen[0][1]) == (["a.service", "b.timer"], "UTC")
+
+
+def test_events_bear_the_unit_that_they_are_about(monkeypatch):
+    lines = [
+        {"_SYSTEMD_UNIT": "init.scope", "UNIT": "a.service", "MESSAGE": "Main process exited, code=dumped"},
+        {"_SYSTEMD_UNIT": "a.service", "MESSAGE": "Worker (pid:9) was sent SIGABRT!"},
+        {"_SYSTEMD_UNIT": "a.service", "MESSAGE": [255, 254]},
+    ]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    monkeypatch.setattr(systemd.subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 0, text, ""))
+    assert systemd.Systemd().events(["a.service"], "x", 0) == [
+        ("a.service", "Main process exited, code=dumped"),
+        ("a.service", "Worker (pid:9) was sent SIGABRT!"),
+    ]

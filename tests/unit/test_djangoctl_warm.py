@@ -52,6 +52,7 @@ async def application(scope, receive, send):
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 """
+PATIENCE = 60  # seconds, on a machine with much else to do
 KINDS = {
     "sync": {"worker_class": "sync"},
     "gthread": {"worker_class": "gthread"},
@@ -88,7 +89,7 @@ class Gunicorn:
     def is_ready(self) -> bool:
         """Whether it has said so before it ended."""
         self.notices.settimeout(0.05)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             try:
                 return self.notices.recv(1000).startswith(b"READY=1")
@@ -99,7 +100,7 @@ class Gunicorn:
 
     def wait(self, workers: int) -> None:
         """Until so many workers have said that they are ready."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while len(self.marks) < workers:
             assert time.monotonic() < deadline, self.said
             time.sleep(0.02)
@@ -112,7 +113,7 @@ class Gunicorn:
     def said(self) -> str:
         return self.log.read_text()
 
-    def ask(self, path: str = "/", timeout: float = 10) -> tuple[int, str]:
+    def ask(self, path: str = "/", timeout: float = PATIENCE) -> tuple[int, str]:
         connection = http.client.HTTPConnection("shop.example.com", timeout=timeout)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(timeout)
@@ -129,7 +130,7 @@ class Gunicorn:
             for worker in self.marks:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGKILL)
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=PATIENCE)
         self.notices.close()
 
 
@@ -142,7 +143,7 @@ def serve(tmp_path, app_settings):
         interface = "asgi" if "asgi" in kind else "wsgi"
         text = text or {"wsgi": WSGI, "asgi": ASGI}[interface]
         (tmp_path / "site_.py").write_text(text.replace("{body}", body))
-        content = app_settings | {"health": app_settings["health"] | {"timeout": 10, "delay": 0} | (health or {})}
+        content = app_settings | {"health": app_settings["health"] | {"timeout": PATIENCE, "delay": 0} | (health or {})}
         content["gunicorn"] = app_settings["gunicorn"] | {"workers": 2} | KINDS[kind] | gunicorn
         content["build"] = app_settings["build"] | {"interface": interface}
         (tmp_path / "app.json").write_text(json.dumps(content))
@@ -246,9 +247,10 @@ FAILURES = {
 )
 def test_a_stand_in_that_is_not_healthy_is_never_ready(serve, kind, failure):
     body, reason = FAILURES[failure]
-    gunicorn = serve(body.format(asgi="asgi" in kind), kind, gate=True, health={"timeout": 1})
+    health = {"timeout": 1 if failure == "hangs" else PATIENCE}
+    gunicorn = serve(body.format(asgi="asgi" in kind), kind, gate=True, health=health)
     assert not gunicorn.is_ready()
-    assert gunicorn.process.wait(timeout=10) != 0
+    assert gunicorn.process.wait(timeout=PATIENCE) != 0
     assert f"gate: GET / as shop.example.com: {reason}" in gunicorn.said
     assert gunicorn.marks == []
 
@@ -263,7 +265,7 @@ def test_a_stand_in_that_is_not_healthy_is_never_ready(serve, kind, failure):
     ],
 )
 def test_a_stand_in_that_cannot_be_imported_is_never_ready(serve, kind, text, said):
-    gunicorn = serve(kind=kind, text=text, gate=True, health={"timeout": 1})
+    gunicorn = serve(kind=kind, text=text, gate=True, health={"timeout": 1 if "sleep" in text else PATIENCE})
     assert not gunicorn.is_ready()
     assert said in gunicorn.said
 
@@ -277,7 +279,7 @@ def test_only_the_health_path_decides(serve):
 def test_what_a_timeout_interrupted_does_not_serve(serve, tmp_path):
     """It may be half done. The next try is one of another process with the same id."""
     body = "tries = len(open('asked').readlines())\n    if tries == 1: time.sleep(60)"
-    gunicorn = serve(body, gate=True, health={"timeout": 1, "retries": 1})
+    gunicorn = serve(body, gate=True, health={"timeout": 2, "retries": 1})
     assert gunicorn.is_ready()
     assert (tmp_path / "imports").read_text() == "xx"
     gunicorn.wait(2)
@@ -316,6 +318,22 @@ def test_a_service_that_cannot_be_warmed_in_time_starts_without(serve, kind, sle
     assert "starting without" in gunicorn.said
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "raise __import__('asyncio').CancelledError",
+        "sys.exit(7)",
+        "status, headers = '302 Found', [('Location', 'https://[')]",
+    ],
+)
+@each_way
+def test_a_service_starts_even_after_what_is_no_exception(serve, kind, body):
+    gunicorn = serve(f"if not IS_WARM: IS_WARM.append(True); {body}", kind)
+    assert gunicorn.is_ready(), gunicorn.said
+    gunicorn.wait(2)
+    assert gunicorn.ask() == (200, "warm")
+
+
 def test_a_cold_start_keeps_the_process(serve):
     """systemd knows it by its id."""
     gunicorn = serve("if path == '/away': time.sleep(60)", health={"path": "/away", "timeout": 1})
@@ -344,7 +362,7 @@ def test_hooks_of_the_project_are_called_too(serve, tmp_path, kind):
 # What must not cross the fork
 
 DJANGO = """
-import asyncio, os, threading
+import asyncio, gc, os
 from django.conf import settings
 settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db", "CONN_MAX_AGE": None}},
     SECRET_KEY="x", ALLOWED_HOSTS=["*"])
@@ -354,7 +372,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 def application(environ, start_response):
     connection = connections["default"]
-    body = b"own" if connection.connection is None else b"shared"
+    body = b"own" if connection.connection is None and gc.get_freeze_count() else b"shared"
     connection.cursor().execute("SELECT 1")
     connection.close_pool = lambda: open("pool", "a").write("x")
     asyncio.run(sync_to_async(lambda: None)())

@@ -19,6 +19,9 @@ workers = settings.pop("workers") or min(2 * len(os.sched_getaffinity(0)) + 1, 1
 worker_tmp_dir = "/dev/shm"  # noqa: S108
 control_socket_disable = True
 accesslog = None  # Nginx writes one
+# The one that Nginx always sets. By default gunicorn answers 400 where another one says so in another way, such as
+# "X-Forwarded-Protocol: https" for a project that reads that.
+secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
 if settings["worker_class"] != "gthread":
     settings["threads"] = 1  # with more than one, gunicorn replaces sync by gthread
 extra = settings.pop("extra")

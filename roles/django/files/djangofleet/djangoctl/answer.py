@@ -62,7 +62,8 @@ def ask(address: str | tuple[str, int], domain: str, site: Mapping[str, Any], he
             raise TimeoutError
         return Answer(answer.status, answer.getheader("Location") or "", body, certificate)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return Answer(certificate=certificate, error="timed out" if timed_out else str(error) or type(error).__name__)
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return Answer(certificate=certificate, error="timed out" if timed_out else reason)
 
 
 @contextmanager

@@ -13,6 +13,10 @@ from pathlib import Path
 
 from .errors import ConfigError
 
+# The schema of app.json. Another key or another meaning is another version, and OLDER says what older files mean.
+VERSION = 1
+# By the last version that lacks them: keys that files of later versions have, with what an older file means.
+OLDER: dict[int, dict] = {0: {}}
 CONFIG_ROOT = Path(os.environ.get("DJANGOFLEET_CONFIG", "/etc/djangofleet"))
 NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
 # What app.json holds: the type of each key, a list with the type of its items, or a mapping with its keys, `*` for any.
@@ -45,7 +49,7 @@ KINDS = {
     dict: (dict, "a mapping"),
 }
 # What an earlier version of the role did not write.
-ADDED: dict = {"path": str, "site": {"domains": TEXTS, "port": int, "tls": bool}}
+ADDED: dict = {"version": int, "path": str, "site": {"domains": TEXTS, "port": int, "tls": bool}}
 # Without these the live release cannot start. Whatever else is missing must not keep it down.
 ESSENTIAL = ("name", "unit", "root", "build")
 
@@ -178,19 +182,44 @@ def load(name: str, *, pinned: bool = False, config: Path | None = None) -> App:
         raise ConfigError(f"{path} cannot be read", hint="run djangoctl as root") from None
     except (ValueError, RecursionError, OSError) as error:
         raise _damaged(path, str(error)) from None
+    if not isinstance(settings, dict):
+        raise _damaged(path, f"found {_shown(settings)}, expected a mapping")
+    settings = upgraded(settings, path)
     if wrong := next(problems(settings, pinned), ""):
         raise _damaged(path, wrong)
     return App(name, config, settings, pinned)
 
 
-def problems(settings: object, pinned: bool = False) -> Iterator[str]:
+def upgraded(settings: dict, path: Path) -> dict:
+    """The content of an app.json as the present version has it. A host keeps that of the live release over upgrades.
+
+    :raises ConfigError: the version is no number, or a newer djangoctl is needed to read the file.
+    """
+    version = settings.get("version", 0)  # the first files had none
+    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
+        raise _damaged(path, f"'version' is {_shown(version)}, expected a whole number")
+    if version > VERSION:
+        raise ConfigError(
+            f"{path} has version {version}, and this djangoctl reads up to {VERSION}",
+            hint="run site.yml or deploy.yml of the collection that wrote it; either brings its djangoctl",
+        )
+    for step in range(version, VERSION):
+        settings = _with_defaults(settings, OLDER[step])
+    return {**settings, "version": VERSION}
+
+
+def _with_defaults(settings: dict, defaults: dict) -> dict:
+    """The settings with what they lack. Mappings are completed key by key."""
+    missing = {key: value for key, value in defaults.items() if key not in settings}
+    both = {key: value for key, value in defaults.items() if isinstance(settings.get(key), dict)}
+    return settings | missing | {key: _with_defaults(settings[key], value) for key, value in both.items()}
+
+
+def problems(settings: Mapping, pinned: bool = False) -> Iterator[str]:
     """What is wrong with the content of app.json.
 
     :param pinned: it may be older than this djangoctl, and lack what has been added since.
     """
-    if not isinstance(settings, dict):
-        yield f"found {_shown(settings)}, expected a mapping"
-        return
     lacking = [key for key in (ESSENTIAL if pinned else SHAPE) if key not in settings]
     yield from (f"'{key}' is missing" for key in lacking)
     yield from _misfits(settings, {**SHAPE, **ADDED}, "", pinned)

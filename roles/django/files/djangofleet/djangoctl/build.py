@@ -61,8 +61,9 @@ def build(app: App, identity: str, source: Source, system: Systemd, **facts: obj
     release = Release(path, releases.read_json(path / "release.json"))
     if release.state == GOOD:
         return release
-    # One whose directory is gone is built again. One that is damaged may still serve, and is not removed below it.
-    if path.exists() and identity in (releases.live_id(app), releases.linked(app.next_link)):
+    # One whose directory is gone is built again, also if that broke off. One that is damaged may still serve.
+    is_damaged = path.exists() and "state" not in release.record
+    if is_damaged and identity in (releases.live_id(app), releases.linked(app.next_link)):
         raise BuildError(
             f"{app.name}: release {identity} is in use and damaged: {release.damage}",
             state="nothing was changed",
@@ -210,8 +211,8 @@ class Build:
         ):
             if tree.exists(last, target):
                 return
-            temporary = f".{last}.{os.getpid()}"
-            tree.discard(temporary, target)
+            temporary = f".{last}.new"
+            tree.discard(temporary, target)  # a build that was killed may have left it
             if tree.exists(last, source):
                 tree.copy(last, source, temporary, target, owner)
             elif name.endswith("/"):

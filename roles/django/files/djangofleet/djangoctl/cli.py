@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import __version__, atomic, health, launch, output, swap, units
+from . import __version__, atomic, health, launch, output, swap, tree, units
 from . import release as releases
 from .app import App, load, names
 from .build import Source, build
@@ -248,7 +249,9 @@ def do_maintenance(app: App, options: argparse.Namespace) -> dict:
     """Show visitors a maintenance page, or the site again. Addresses in `maintenance_allow` always see the site."""
     wanted, before = options.switch == "on", app.maintenance.exists()
     if wanted:
-        atomic.write(app.maintenance, output.maintenance_page(options.message))
+        with tree.directory(app.static) as static:
+            fcntl.flock(static, fcntl.LOCK_EX)  # it goes beside a deploy, and one at a time
+            atomic.write(app.maintenance, output.maintenance_page(options.message))
     else:
         app.maintenance.unlink(missing_ok=True)
     if wanted != before:

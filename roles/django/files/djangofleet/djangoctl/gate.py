@@ -135,6 +135,8 @@ def _location(headers: Iterable[tuple[str, str]]) -> str:
 
 def unhealthy_reason(health: dict, status: int, body: bytes) -> str:
     """Why a response is not healthy; empty if it is."""
+    if status == 400 and status not in (health["status_min"], health["status_max"]):
+        return "answered 400: Django refuses the host or the scheme; look at ALLOWED_HOSTS and SECURE_PROXY_SSL_HEADER"
     if not health["status_min"] <= status <= health["status_max"]:
         return f"answered {status}, expected {health['status_min']} to {health['status_max']}"
     if health["contains"] and health["contains"].encode() not in body:

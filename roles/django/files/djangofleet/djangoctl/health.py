@@ -175,15 +175,15 @@ def _process(unit: str, shown: Mapping[str, Mapping[str, str]]) -> dict[str, Any
 
 
 def _timer(unit: str, shown: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """A timer with its last run, how that ended, and its next run."""
+    """A timer with its last run, how that ended if it was since the boot, and its next run."""
     job = shown.get(f"{unit.removesuffix('.timer')}.service", {})
-    last = _moment(shown, unit, "LastTriggerUSec")
+    has_run = _moment(shown, job.get("Id", ""), "InactiveExitTimestamp")  # since the boot: before, systemd says success
     is_running = job.get("ActiveState") in ("active", "activating")
     return {
         "unit": unit,
         "active": _is_active(shown, unit),
-        "last": last,
-        "result": ("running" if is_running else job.get("Result")) if last else None,
+        "last": _moment(shown, unit, "LastTriggerUSec"),
+        "result": ("running" if is_running else job.get("Result")) if has_run else None,
         "next": _moment(shown, unit, "NextElapseUSecRealtime"),
     }
 
@@ -246,7 +246,9 @@ def _live_faults(app: App) -> list[dict[str, str]]:
     damage = Release(path, releases.read_json(path / "release.json")).damage
     if not damage:
         return []
-    heals = "deploy another version" if path.exists() else "deploy again, which builds it anew"
+    record = releases.read_json(path / "release.json")
+    is_built_anew = not path.exists() or record.get("state") in (releases.BUILDING, releases.FAILED)
+    heals = "deploy again, which builds it anew" if is_built_anew else "deploy another version"
     if back := _back(app):
         heals = f"{back}, then deploy again"
     return [_fault(f"the live release {live} is damaged: {damage}", heals)]
@@ -270,7 +272,8 @@ def _answer_faults(app: App, answers: Iterable[Mapping[str, Any]]) -> list[dict[
     bad = [found for found in answers if not found["ok"]]
     is_service = any(found["through"] == "socket" for found in bad)
     back = _back(app)
-    service = f"djangoctl {app.name} logs" + (f", or go back: {back}" if back else "")
+    service = f"djangoctl {app.name} logs says why; "
+    service += f"{back} goes back" if back else f"systemctl restart {app.unit}.service starts it anew"
     edge = "nginx -t; systemctl status nginx; then run site.yml"
     return [
         _fault(

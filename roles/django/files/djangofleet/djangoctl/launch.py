@@ -55,6 +55,8 @@ def resolve(app: App, name: str) -> Path:
     :raises ConfigError: there is no such release.
     """
     path = app.root / name if name in LINKS else app.releases / name
+    if name == "current" and app.is_pinned and os.path.lexists(app.pinned / "release"):
+        path = app.pinned / "release"  # the one that this configuration was pinned for
     if not (name in LINKS or is_identity(name)) or not path.exists():
         raise unknown(app, name)
     return path.resolve()

@@ -40,7 +40,7 @@ def holder(app: App) -> dict | None:
 
     :raises PermissionError: the user may not open the lock, and so cannot hold it against anybody.
     """
-    with suppress(FileNotFoundError), open(_path(app)) as handle:
+    with suppress(FileNotFoundError), open(_path(app), "rb", buffering=0) as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -62,8 +62,8 @@ def held(app: App, action: str) -> Iterator[None]:
         me = {"actor": actor(), "action": action, "since": now(), "pid": os.getpid()}
         with suppress(OSError):  # a full /run: the lock is held all the same, and its holder has no name
             handle.truncate(0)
-            json.dump({**me, "rollout": rollout()} if rollout() else me, handle)
-            handle.flush()
+            handle.seek(0)
+            handle.write(json.dumps({**me, "rollout": rollout()} if rollout() else me).encode())
         try:
             yield
         finally:
@@ -83,7 +83,7 @@ def _own_directory() -> None:
         RUN.chmod(0o755)
 
 
-def _locked(app: App) -> IO[str]:
+def _locked(app: App) -> IO[bytes]:
     """The app's lock file, locked.
 
     :raises LockedError: somebody else holds the lock.
@@ -105,15 +105,15 @@ def _locked(app: App) -> IO[str]:
             raise _refusal(app, found)
 
 
-def _open(app: App) -> IO[str]:
+def _open(app: App) -> IO[bytes]:
     path = _path(app)
     try:
-        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", buffering=0)
     except (IsADirectoryError, NotADirectoryError) as error:
         raise CtlError(f"{path} cannot be opened: {error.strerror}", hint=f"remove {path}, which is no lock") from None
 
 
-def _is_current(app: App, handle: IO[str]) -> bool:
+def _is_current(app: App, handle: IO[bytes]) -> bool:
     """Whether this file is still the one that others ask for. Only who has locked it puts another in its place."""
     try:
         return os.path.samestat(os.fstat(handle.fileno()), os.lstat(_path(app)))
@@ -121,7 +121,7 @@ def _is_current(app: App, handle: IO[str]) -> bool:
         return False
 
 
-def _is_private(handle: IO[str]) -> bool:
+def _is_private(handle: IO[bytes]) -> bool:
     """Whether root alone can open it."""
     seen = os.fstat(handle.fileno())
     return (seen.st_uid, stat.S_IMODE(seen.st_mode)) == (os.geteuid(), 0o600)
@@ -139,7 +139,7 @@ def _refusal(app: App, found: dict) -> LockedError:
     )
 
 
-def _take(handle: IO[str]) -> bool:
+def _take(handle: IO[bytes]) -> bool:
     """Whether the lock could be taken. `holder` takes a shared lock for a moment, so one refusal proves nothing."""
     for pause in PAUSES:
         time.sleep(pause)
@@ -149,7 +149,7 @@ def _take(handle: IO[str]) -> bool:
     return False
 
 
-def _holder_in(handle: IO[str]) -> dict:
+def _holder_in(handle: IO[bytes]) -> dict:
     """The holder that a lock file names; placeholders until it has written itself."""
     unknown = {"actor": "somebody", "action": "something", "since": "just now", "pid": "?"}
     handle.seek(0)

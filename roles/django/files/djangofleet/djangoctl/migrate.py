@@ -56,7 +56,9 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
     found = _ask(app, release, system)
     steps = found["steps"]
     if not steps:
-        if _record_schema(app, release) or _is_first(app):  # an earlier run migrated, and then a hook failed
+        interrupted = read_json(app.root / "schema.json").get("migrating")
+        # An earlier run migrated, and then it was killed or a hook failed.
+        if _record_schema(app, release, hooks_pending=interrupted) or _is_first(app):
             _run_after_hooks(app, release, system)
         return []
     destructive = [f"{step['migration']}: {operation}" for step in steps for operation in step["destructive"]]
@@ -70,6 +72,8 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
     run_hooks(app, release, system, "before_migrate")
     if found["new"]:
         _note(app, first=True)  # if a migration fails, the database is not new any more
+    # Whoever finds the migrations applied has to know that they are this run's, if it does not come to record them.
+    _note(app, migrating=release.id)
     result = system.manage(
         app,
         release.id,
@@ -121,9 +125,13 @@ def _is_first(app: App) -> bool:
 
 
 def _note(app: App, **changes: object) -> None:
-    """Change schema.json. `first` is there from the first migration until hooks.after_first_migrate have run."""
+    """Change schema.json.
+
+    `first` is there from the first migration until hooks.after_first_migrate have run, `migrating` while migrations do.
+    """
     record = {**read_json(app.root / "schema.json"), **changes}
-    write_json(app.root / "schema.json", {key: value for key, value in record.items() if key != "first" or value})
+    passing = ("first", "migrating")
+    write_json(app.root / "schema.json", {key: value for key, value in record.items() if key not in passing or value})
 
 
 def _record_schema(
@@ -143,6 +151,7 @@ def _record_schema(
         leaves = ahead | (release.leaves if applied is None else applied | recorded)
         record = {**record, "release": release.id, "leaves": sorted(leaves)}
         record["owing"] = hooks_pending or record.get("owing")
+        record.pop("migrating", None)
         write_json(app.root / "schema.json", record)
     return record.get("owing")
 

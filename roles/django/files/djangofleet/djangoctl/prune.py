@@ -13,6 +13,8 @@ from .release import FAILED, GOOD, Release, read_json
 from .static import collected
 from .venv import remove_unused
 
+REMOVED = ".removed-"
+
 
 def prune(app: App) -> list[str]:
     """Remove good releases beyond the app's `keep_releases`, and failed ones but the last; return their ids.
@@ -24,18 +26,29 @@ def prune(app: App) -> list[str]:
     keep = {release.id for release in kept(app, everything)}
     removed = [release for release in everything if release.id not in keep]
     for release in removed:
-        tree.remove(release.path)
+        _hide(app, release)
     remaining = [release for release in everything if release.id in keep]
-    if removed:
+    hidden = list(app.releases.glob(f"{REMOVED}*"))  # an interrupted run may have left some
+    if hidden:
         _remove_orphans(app, remaining)
+    for path in hidden:
+        tree.remove(path)
     remove_unused(app, remaining)
     remove_interrupted(app)
     return [release.id for release in removed]
 
 
+def _hide(app: App, release: Release) -> None:
+    """Take a release away in one step: its removal takes many, and half of a release must not pass for a good one."""
+    target = app.releases / f"{REMOVED}{release.id}"
+    tree.remove(target)
+    release.path.rename(target)
+
+
 def kept(app: App, everything: list[Release]) -> list[Release]:
     """The releases to keep, in the order given."""
-    in_use = {releases.live_id(app), releases.linked(app.next_link)} | running(app)
+    links = (app.current, app.next_link)
+    in_use = {releases.live_id(app), *map(releases.linked, links)} | running(app)
     history = read_json(app.root / "live.json").get("history", [])
     good = [release for release in everything if release.state == GOOD]
     # The most recently live release sorts last. A release that never was live sorts before all that were.

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import tree
 from .app import App
+from .atomic import beside
 from .release import Release
 
 # As Django's ManifestStaticFilesStorage names its files: twelve hexadecimal digits before the last ending.
@@ -60,7 +61,7 @@ def _place(source: Path, target: Path, replace: bool) -> bool:
     if obstacle and obstacle != target:
         obstacle.unlink()
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = beside(target)
     with tree.open_file(source) as file, open(temporary, "wb") as copy:
         shutil.copyfileobj(file, copy)
         times = os.fstat(file.fileno())

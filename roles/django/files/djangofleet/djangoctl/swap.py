@@ -17,6 +17,7 @@ from pathlib import Path
 from . import release as releases
 from . import units, workers
 from .app import App, load
+from .atomic import beside
 from .errors import ActivationError, ConfigError, GateError
 from .hooks import run_hooks
 from .prune import prune
@@ -58,7 +59,8 @@ def pending(app: App, identity: str, system: Systemd) -> bool:
     seen = status(app, system)
     is_open = seen["socket"] and units.is_open(app, units.socket_name(app))
     up = seen["service"] and is_open and not seen["idle_units"] and system.enabled(units.socket_name(app))
-    return seen["release"] != identity or seen["restart_pending"] or not up
+    done = read_json(app.root / "live.json").get("done", True)  # an older djangoctl did not write it
+    return seen["release"] != identity or seen["restart_pending"] or not up or not done
 
 
 def activate(
@@ -75,17 +77,17 @@ def activate(
     require_good(app, release)
     if not pending(app, release.id, system):
         return False
-    before = releases.live_id(app)
+    before, _pin = _last_started(app)
     if not allow_schema_ahead:
         _require_schema(app, release, before)
     sockets = units.sockets(app)
-    units.require_free(app, sockets[0])
+    units.require_usable(app, sockets[0])
     units.prepare(app, sockets, system)
     run_hooks(app, release, system, "before_activate")
     publish(app, release, replace=False)
     _start_stand_in(app, release, system)
     publish(app, release)
-    previous_pin = pin_configuration(app)
+    previous_pin = pin_configuration(app, release.path)
     point(app.current, release.path)
     _restart_service(app, release, before, previous_pin, sockets, system)
     _stop_stand_in(app, system)
@@ -93,7 +95,21 @@ def activate(
     _record_live(app, release, sockets, bad=before if rolls_back else None)
     run_hooks(app, release, system, "after_activate")
     prune(app)
+    _record_done(app)
     return True
+
+
+def _last_started(app: App) -> tuple[str | None, Path | None]:
+    """The release that the service has started on last, and the directory of the configuration pinned for it.
+
+    After an activation that broke off, what is pinned now may never have started.
+    """
+    record, live = read_json(app.root / "live.json"), releases.live_id(app)
+    pin = app.pinned.resolve() if app.pinned.exists() else None
+    recorded, recorded_pin = record.get("release"), app.config / record.get("pin", app.pinned.name)
+    if recorded and recorded_pin.is_dir() and (app.releases / recorded).is_dir():
+        return recorded, recorded_pin.resolve()
+    return live, pin
 
 
 def require_good(app: App, release: Release) -> None:
@@ -147,16 +163,35 @@ def _record_live(app: App, release: Release, sockets: list[str], bad: str | None
             "rolled_back": sorted(rolled_back),
             "units": [*app["processes"], *app["timers"]],
             "sockets": sockets,
+            "pin": app.pinned.resolve().name,
+            "goes_back": _goes_back(record, release.id),
+            "done": False,
         },
     )
+
+
+def _record_done(app: App) -> None:
+    """Record that nothing of the activation is left to do: its hooks have run, and old releases are removed."""
+    write_json(app.root / "live.json", {**read_json(app.root / "live.json"), "done": True})
+
+
+def _goes_back(record: dict, live: str) -> bool:
+    """Whether the release became live again after another one, by an activation that broke off."""
+    if record.get("release") == live:
+        return record.get("goes_back", False) and not record.get("done", True)
+    return live in record.get("history", [])
 
 
 def previous(app: App) -> Release:
     """The good release that was live before the current one, and that nobody has rolled back from.
 
+    A rollback that broke off is finished first, so the release is the same when the command is repeated.
+
     :raises ConfigError: there is none.
     """
     live, record = releases.live_id(app), read_json(app.root / "live.json")
+    if live and _goes_back(record, live):
+        return releases.read(app, live)
     rolled_back = record.get("rolled_back", [])
     good = {release.id: release for release in releases.all_of(app) if release.state == GOOD and release.id != live}
     history = record.get("history")
@@ -171,27 +206,35 @@ def previous(app: App) -> Release:
     )
 
 
-def pin_configuration(app: App) -> Path | None:
-    """Pin the configuration as the role last wrote it; returns the directory of the one pinned before, if any."""
-    before = app.pinned.resolve() if app.pinned.exists() else None
+def pin_configuration(app: App, release: Path | None = None) -> Path | None:
+    """Pin the configuration as the role last wrote it, together with the release that it is for.
+
+    Both change in one step. Between two, a reboot would start a release with a configuration that no gate has seen.
+
+    :param release: the live one by default.
+    :returns: the directory of the configuration that the service has started with last, if any.
+    """
+    before, live = _last_started(app)[1], app.pinned.resolve() if app.pinned.exists() else None
+    release = release or (app.current.resolve() if app.current.exists() else None)
     names = ["app.json", "env", *(f"units/{path.name}" for path in app.units)]
     contents = b"".join(b"%b\0%b\0" % (name.encode(), (app.config / name).read_bytes()) for name in names)
-    directory = app.config / f".live-{hashlib.sha256(contents).hexdigest()[:12]}"
-    for stale in app.config.glob(".live-*"):
-        if stale not in (directory, before):
-            shutil.rmtree(stale)
-    if before:
-        units.adopt(app, before)
+    directory = app.config / f".live-{hashlib.sha256(contents + str(release).encode()).hexdigest()[:12]}"
+    for stale in set(app.config.glob(".live-*")) - {directory, before, live}:
+        shutil.rmtree(stale)
+    for pin in {before, live} - {None}:
+        units.adopt(app, pin)
     for path in (directory, directory / "units"):
         path.mkdir(mode=0o750, exist_ok=True)
         os.chown(path, app.config.stat().st_uid, app.config.stat().st_gid)
     for name in names:
         # Replace each file by rename. An unchanged configuration has the same digest: this directory is in use already.
         source, target = app.config / name, directory / name
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary = beside(target)
         shutil.copy2(source, temporary)
         os.chown(temporary, source.stat().st_uid, source.stat().st_gid)
         os.replace(temporary, target)
+    if release:
+        point(directory / "release", release)
     point(app.pinned, directory)
     return before
 
@@ -237,8 +280,8 @@ def _restart_service(
     log = "\n".join(filter(None, [failure, system.journal(f"{app.unit}.service", JOURNAL_LINES, since)]))
     state = "nothing serves"
     if before:
-        point(app.current, app.releases / before)
         previous = _put_back_configuration(app, previous_pin, system) if previous_pin else app
+        point(app.current, app.releases / before)
         publish(app, Release(app.releases / before, {}))
         state = f"release {before} was put back"
         if _start_all(previous, system, started=[*app["processes"], *app["timers"]]):

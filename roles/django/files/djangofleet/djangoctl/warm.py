@@ -118,12 +118,12 @@ def _visit(log: Any, ask: Callable[[str], gate.Answer], host: str, path: str) ->
         began = time.monotonic()
         try:
             answer = ask(path)
-        except (Exception, SystemExit) as error:
+            target = urlsplit(urljoin(f"https://{host}{path}", answer.location))
+        except BaseException as error:  # an app may raise what is no Exception, such as CancelledError
             log.warning("warm: GET %s as %s: %s: %s", path, host, type(error).__name__, error)
             return
         tell = log.warning if answer.status >= 500 else log.info
         tell("warm: GET %s as %s: %d in %.2f s", path, host, answer.status, time.monotonic() - began)
-        target = urlsplit(urljoin(f"https://{host}{path}", answer.location))
         if not answer.location or target.netloc != host:
             return
         path = f"{target.path}?{target.query}" if target.query else target.path
