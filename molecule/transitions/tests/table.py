@@ -70,6 +70,7 @@ SERVED = (
 
 SWITCHED_OFF = Reason("what a part that is switched off has made stays as it is")
 PACKAGE = Reason("a package that has been installed stays")
+FILES = Reason("belongs to an item of a list that is wired: unit tests and scenario default")
 WIRED = Reason("set by the playbooks, from options that change here")
 BROUGHT = Reason("a certificate that is brought: scenario default has one")
 SOURCE = Reason("another source is another release: scenarios release and projects")
@@ -163,8 +164,17 @@ NGINX_SITE: dict[str, Change | Reason] = {
     "upstream.keepalive_timeout": Change("5s", "7s", NGINX, "keepalive_timeout 7s;"),
     "static[].url": WIRED,
     "static[].path": WIRED,
+    "static[].links": FILES,
+    "static[].hidden": FILES,
     "media[].url": WIRED,
     "media[].path": WIRED,
+    "media[].links": FILES,
+    "media[].scripts": FILES,
+    "headers": Change({}, {"X-Round": "second"}, ask("https://guestbook.test/"), "(?i)x-round: second"),
+    "forwarded_proto_header": Change(
+        None, "X-Forwarded-Protocol", NGINX, r"proxy_set_header X-Forwarded-Protocol \$djangofleet_proto"
+    ),
+    "connections_per_address": Change(None, 150, NGINX, "limit_conn djangofleet_addresses 150;"),
     "locations[].path": Change(None, "/hello", ask(ROOM), "HTTP/2 204"),
     "locations[].match": Change(None, "exact", NGINX, "location = /hello"),
     "locations[].config": Change(None, "return 204;", ask(ROOM), "HTTP/2 204"),
@@ -192,6 +202,16 @@ NGINX_ROLE: dict[str, Change | Reason] = {
     "nginx_ipv6_enabled": Reason("the test hosts have no IPv6"),
     "nginx_real_ip.trusted": Change([], ["192.0.2.1"], NGINX, r"set_real_ip_from 192\.0\.2\.1;"),
     "nginx_real_ip.header": Change("X-Forwarded-For", "X-Real-IP", NGINX, "real_ip_header X-Real-IP;"),
+    "nginx_real_ip.passed_headers": Change(
+        [], ["X-Forwarded-User"], NGINX, r"proxy_set_header X-Forwarded-User \$djangofleet_passed"
+    ),
+    "nginx_headers": Change(
+        {}, {"Referrer-Policy": "no-referrer"}, "cat /etc/nginx/djangofleet/maps.conf", "no-referrer"
+    ),
+    "nginx_media_policy": Change(None, "sandbox", NGINX, "default sandbox;"),
+    "nginx_media_pdf_policy": Change(None, "", NGINX, "application/pdf ;"),
+    "nginx_connections_per_address": Reason("the site's own stands before it in the second round"),
+    "nginx_sandbox": Change({}, {"ProtectHome": "read-only"}, "systemctl show -P ProtectHome nginx", "^read-only$"),
     "nginx_worker_processes": Change("auto", "3", "pgrep -fc 'nginx: worker process$'", "^3$"),
     "nginx_worker_connections": Change(4096, 2048, NGINX, "worker_connections 2048;"),
     "nginx_worker_rlimit_nofile": Change(None, 9000, NGINX, "worker_rlimit_nofile 9000;"),
@@ -283,6 +303,7 @@ APP: dict[str, Change | Reason] = {
     "timers[].persistent": Change(True, False, f"cat /etc/systemd/system/django-guestbook{TOCK}", "Persistent=false"),
     "timers[].random_delay": Change("0", "5min", unit(TOCK, "RandomizedDelayUSec"), "=5min"),
     "timers[].singleton": Change(True, False, unit(TOCK, "ActiveState"), "=active"),
+    "network": Change(None, "local", unit(".service", "IPAddressDeny"), "/0"),
     "sandbox": Change({}, {"ProtectHome": "read-only"}, unit(".service", "ProtectHome"), "=read-only"),
     "maintenance_allow": Change([], ["192.0.2.9"], NGINX, r"192\.0\.2\.9"),
     "certificate": Reason("its options are those of certificate_certificates"),
