@@ -116,7 +116,7 @@ def test_the_components_come_in_order(runs):
         ("web", "Serve the sites"),
         ("web", "Ask the sites"),
         ("app", "Ask the services"),
-        ("app:web", "Say how it went"),
+        ("~^(app|web)$", "Say how it went"),
     ]
 
 
