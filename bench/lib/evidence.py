@@ -31,7 +31,11 @@ echo "# database"
 find /srv/guestbook/data -name '*.sqlite3' -exec basename {} \\;
 echo "# configuration of the live release"
 readlink /etc/djangofleet/guestbook/live
-(cd /etc/djangofleet/guestbook/live/ && stat -c '%n %F %a %U:%G' . * && sha256sum *)
+cd /etc/djangofleet/guestbook/live/
+find . | LC_ALL=C sort | xargs stat -c '%n %F %a %U:%G'
+find . -type f | LC_ALL=C sort | xargs sha256sum
+echo "# units"
+sha256sum /etc/systemd/system/django-guestbook*
 """
 ASK = """
 set -e

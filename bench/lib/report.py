@@ -45,13 +45,20 @@ def hosts(rows: list[tuple[int, int, int, Timed]]) -> str:
 
 def visitors(figures: dict[str, dict]) -> str:
     """What visitors saw, a line for each phase."""
-    head = f"{'':12}{'requests':>10}{'failed':>8}{'p50':>10}{'p99':>10}{'max':>10}{'p99/steady':>12}{'operations':>12}"
+    head = f"{'':12}{'requests':>10}{'failed':>8}{'p50':>10}{'p99':>10}{'max':>10}{'p99/steady':>12}{'max/steady':>12}"
     lines = [
         f"{name:12}{row['requests']:>10}{row['failed']:>8}"
         + "".join(f"{row[key]:>7.1f} ms" for key in ("p50_ms", "p99_ms", "max_ms"))
-        + f"{row['p99_ratio']:>12.2f}{row['operations']:>12}"
+        + f"{row['p99_ratio']:>12.2f}{row['max_ratio']:>12.2f}"
         for name, row in figures.items()
     ]
+    return "\n".join([head, *lines])
+
+
+def firsts(figures: dict[str, dict]) -> str:
+    """What the first requests took, a line for what had happened before them."""
+    head = f"{'first requests after':28}{'median':>10}{'slowest':>10}"
+    lines = [f"{name:28}{row['median_ms']:>7.1f} ms{row['max_ms']:>7.1f} ms" for name, row in figures.items()]
     return "\n".join([head, *lines])
 
 

@@ -67,15 +67,16 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def figures(seen: Seen, steady: Seen) -> dict[str, int | float]:
-    """What is reported of a phase. p99_ratio is how many times the p99 of `steady` its own is."""
-    p99 = percentile(seen.answers, 99)
+    """What is reported of a phase. A ratio is how many times the figure of `steady` its own is."""
+    p99, slowest = percentile(seen.answers, 99), max(seen.answers)
     return {
         "requests": seen.requests,
         "failed": seen.failed,
         "p50_ms": round(percentile(seen.answers, 50), 1),
         "p99_ms": round(p99, 1),
-        "max_ms": round(max(seen.answers), 1),
+        "max_ms": round(slowest, 1),
         "p99_ratio": round(p99 / percentile(steady.answers, 99), 2),
+        "max_ratio": round(slowest / max(steady.answers), 2),
         "operations": len(seen.operations),
     }
 

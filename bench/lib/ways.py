@@ -21,14 +21,14 @@ SOCKET = f"unix:/run/djangofleet/{APP}.sock"
 PLAIN = "bench-plain"
 PLAIN_SOCKET = f"unix:/run/{PLAIN}/gunicorn.sock"
 SERVE = f"/usr/local/bin/djangoctl {APP} exec current"
-# Waits until each worker of a unit has said that it is ready (roles/django/files/djangofleet/gunicorn.conf.py).
+# Waits until each worker of a unit has said that it is ready (roles/django/files/djangofleet/djangoctl/warm.py).
 READY = """
 for _ in $(seq 300); do
   main=$(systemctl show --property=MainPID --value {unit}.service)
   if [ "$main" -gt 0 ]; then
-    workers=$(pgrep --count --parent "$main" || true)
+    workers=$(cat /run/{unit}/workers 2>/dev/null || echo 1)
     marks=$(find /run/{unit} -name 'worker-*' | wc -l)
-    if [ "$workers" -gt 0 ] && [ "$marks" -ge "$workers" ]; then exit 0; fi
+    if [ "$marks" -ge "$workers" ]; then exit 0; fi
   fi
   sleep 0.1
 done
@@ -130,13 +130,13 @@ class _Swap:
 @contextmanager
 def _without_preload(host: Host) -> Iterator[None]:
     """Let workers import the app themselves: HUP reloads no code of a Gunicorn that has preloaded it."""
-    _set(host, CONFIG, '"preload_app": true', '"preload_app": false')
+    replace(host, CONFIG, '"preload_app": true', '"preload_app": false')
     _restart(host, UNIT)
     before = _workers(host)
     yield
     if not _workers(host) - before:
         raise BenchError("HUP has made no new worker")
-    _set(host, CONFIG, '"preload_app": false', '"preload_app": true')
+    replace(host, CONFIG, '"preload_app": false', '"preload_app": true')
     _restart(host, UNIT)
 
 
@@ -159,11 +159,11 @@ def _by_itself(host: Host, work: Path) -> Iterator[None]:
 
 
 def _lead(host: Host, old: str, new: str) -> None:
-    _set(host, SITE, old, new)
+    replace(host, SITE, old, new)
     host.shell("nginx -t -q && systemctl reload nginx")
 
 
-def _set(host: Host, path: str, old: str, new: str) -> None:
+def replace(host: Host, path: str, old: str, new: str) -> None:
     """Replace a text in a file.
 
     :raises BenchError: it is not there.

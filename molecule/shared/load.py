@@ -89,7 +89,7 @@ class Load:
 
     def request(self, number: int) -> tuple[bytes, str]:
         """A request and, for a POST, its reference. Every n-th is a POST."""
-        head = HEADERS.format(host=self.options.host)
+        head = HEADERS.format(host=self.options.host) + ("Connection: close\r\n" if self.options.fresh else "")
         if self.options.post_every and number % self.options.post_every == 0:
             reference = f"{self.options.prefix}{uuid.uuid4().hex}"
             body = json.dumps({"name": "load", "message": "from the load", "reference": reference}).encode()
@@ -165,6 +165,9 @@ def main() -> None:
     parser.add_argument("--post-every", type=int, default=0, help="every n-th request is a POST; 0 for none")
     parser.add_argument("--prefix", default="")
     parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument(
+        "--fresh", action="store_true", help="a connection for each request: a reload of Nginx closes idle ones"
+    )
     parser.add_argument("--pause", type=float, default=0.0, help="seconds a visitor waits between two requests")
     parser.add_argument("--requests", type=int, default=100_000, help="at most so many")
     parser.add_argument("--count", default="", help="a file for the number of answers, while it runs")

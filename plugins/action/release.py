@@ -7,6 +7,7 @@ import fnmatch
 import getpass
 import hashlib
 import os
+import re
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,14 @@ from collections.abc import Iterator, Sequence
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import wheel_of
 
-# Never part of a release: what belongs to the checkout or to the machine that it lies on.
+# No part of a release unless somebody says otherwise: what belongs to the checkout or to the machine that it lies on.
 EXCLUDE = (".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", "*.pyc", ".DS_Store")
+
+REQUIREMENT = re.compile(
+    r"\s*(?P<name>[\w.-]+)(?=\s|$|[\[=<>~!;,@])\s*(?:\[(?P<extras>[^]]*)\])?\s*(?:===?\s*(?P<version>[^\s;,]+))?"
+)
 
 
 def members(root: str, exclude: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -43,6 +49,13 @@ def digest(root: str, exclude: Sequence[str]) -> str:
     return result.hexdigest()
 
 
+def label(requirement: str) -> str:
+    """The readable name of what a requirement installs, with its version where it is pinned: ara-server-1.7.2."""
+    found = REQUIREMENT.match(requirement)
+    parts = [found[name] for name in ("name", "extras", "version") if found[name]] if found else []
+    return "-".join(parts) or requirement
+
+
 def file_digest(path: str) -> str:
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
@@ -65,9 +78,12 @@ class ActionModule(ActionBase):
             "source",
             "revision",
             "version",
+            "scm_version",
+            "config",
             "release",
             "allow_destructive",
             "allow_schema_ahead",
+            "allow_data_removal",
             "rollout",
             "actor",
         )
@@ -79,7 +95,7 @@ class ActionModule(ActionBase):
         arguments.setdefault("actor", f"{getpass.getuser()} by ansible")
         source = self._task.args.get("source") or {}
         if arguments.get("state") != "built":
-            return self._ask(arguments, task_vars)
+            return self._ask({**arguments, **({"source": source} if source else {})}, task_vars)
         kinds = [key for key in ("tree", "archive", "path", "package") if source.get(key)]
         if len(kinds) != 1:
             raise AnsibleActionFail(
@@ -99,7 +115,7 @@ class ActionModule(ActionBase):
                 "controller; "
                 "give the path of the project's checkout"
             )
-        exclude = (*EXCLUDE, *(source.get("exclude") or ()))
+        exclude = EXCLUDE if source.get("exclude") is None else tuple(source["exclude"])
         arguments = {**arguments, "revision": digest(root, exclude)}
         answer = self._ask(arguments, task_vars)
         if answer.get("failed") or not answer.get("changed") or not answer.get("release"):
@@ -110,26 +126,29 @@ class ActionModule(ActionBase):
             return self._send(arguments, "archive", archive, task_vars)
 
     def _from_package(self, arguments: dict, package: str, task_vars: dict) -> dict:
-        path = os.path.expanduser(package)
-        if not path.endswith(".whl"):
-            return self._ask({"revision": package, **arguments, "source": {"package": package}}, task_vars)
+        wheel = wheel_of(package)
+        if not wheel:
+            named = {"version": label(package), "revision": package}
+            return self._ask({**named, **arguments, "source": {"package": package}}, task_vars)
+        path, extras = os.path.expanduser(wheel), package.removeprefix(wheel)
         if not os.path.isfile(path):
             raise AnsibleActionFail(
                 f"django_app.source.package of app '{arguments['app']}': '{package}' is no file on the controller; "
                 "give the path of a wheel, or a requirement"
             )
-        arguments = {"version": os.path.basename(path).removesuffix(".whl"), **arguments, "revision": file_digest(path)}
+        version = os.path.basename(path).removesuffix(".whl")
+        arguments = {"version": version, **arguments, "revision": file_digest(path) + extras}
         answer = self._ask(arguments, task_vars)
         if answer.get("failed") or not answer.get("changed") or not answer.get("release"):
             return answer
-        return self._send(arguments, "package", path, task_vars)
+        return self._send(arguments, "package", path, task_vars, extras)
 
-    def _send(self, arguments: dict, key: str, path: str, task_vars: dict) -> dict:
+    def _send(self, arguments: dict, key: str, path: str, task_vars: dict, extras: str = "") -> dict:
         directory = self._make_tmp_path()
         try:
             remote = self._connection._shell.join_path(directory, os.path.basename(path))
             self._transfer_file(path, remote)
-            return self._ask({**arguments, "source": {key: remote}}, task_vars)
+            return self._ask({**arguments, "source": {key: remote + extras}}, task_vars)
         finally:
             self._remove_tmp_path(directory)
 

@@ -9,7 +9,7 @@ short_description: The apps that a run is about
 author: djangofleet developers (@djangofleet)
 description:
   - All apps, or the one that C(-e app=NAME) names.
-positional: name
+positional: name, absent
 options:
   _input:
     description: C(django_apps) as the inventory has it.
@@ -20,10 +20,14 @@ options:
     description: The app's name. Empty for all.
     type: str
     default: ""
+  absent:
+    description: Those with C(state) V(absent), in place of the others.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
-django_apps_selected: "{{ django_apps | djangofleet.stack.apps_selected(app | default('')) }}"
+django_apps_selected: "{{ django_apps | djangofleet.stack.apps_selected('shop') }}"
 """
 
 RETURN = r"""

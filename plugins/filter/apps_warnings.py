@@ -9,11 +9,17 @@ short_description: What is probably not meant in the apps of an inventory
 author: djangofleet developers (@djangofleet)
 description:
   - A value of C(environment) that refers to a name which neither the contract nor C(environment) has.
+positional: sites
 options:
   _input:
     description: C(django_apps) as the inventory has it, or none.
     type: raw
     required: true
+  sites:
+    description: C(nginx_sites) as the inventory has it.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""

@@ -9,7 +9,7 @@ short_description: What an app means on a host
 author: djangofleet developers (@djangofleet)
 description:
   - Names, places, units, environments and the settings for C(djangoctl), all that follows from the role's variables.
-positional: uv, sandbox, build_sandbox
+positional: uv, sandbox, networks, build_sandbox
 options:
   _input:
     description: The role's variables, as P(djangofleet.stack.role_options#filter) gives them.
@@ -23,6 +23,10 @@ options:
     description: systemd's settings for every process of an app.
     type: dict
     required: true
+  networks:
+    description: What each value of C(network) adds to them.
+    type: dict
+    required: true
   build_sandbox:
     description: systemd's settings for builds, a line each.
     type: list
@@ -31,7 +35,8 @@ options:
 """
 
 EXAMPLES = r"""
-__django_settings: "{{ __django_options | djangofleet.stack.django_settings(__django_uv, __django_sandbox, []) }}"
+__django_settings: >-
+  {{ __django_options | djangofleet.stack.django_settings(__django_uv, __django_sandbox, __django_networks, []) }}
 """
 
 RETURN = r"""

@@ -10,7 +10,9 @@ author: djangofleet developers (@djangofleet)
 description:
   - Gives the role's settings without their prefix, and as C(sites) the sites of both lists with all that follows from
     their options, such as the redirect to HTTPS that a certificate brings.
-positional: release
+  - As C(sandbox) the lines of systemd's settings, and as C(run_in_sandbox) what goes before a command that
+    is to run with them.
+positional: release, sandbox, headers, cleared
 options:
   _input:
     description: The variables as P(djangofleet.stack.role_options#filter) gives them.
@@ -20,11 +22,24 @@ options:
     description: Debian's major version.
     type: int
     required: true
+  sandbox:
+    description: systemd's settings for Nginx.
+    type: dict
+    required: true
+  headers:
+    description: The headers of every answer.
+    type: dict
+    required: true
+  cleared:
+    description: The headers of clients that no app gets.
+    type: list
+    elements: str
+    required: true
 """
 
 EXAMPLES = r"""
 # {'http_port': 80, 'sites': [{'name': 'shop', 'redirect_to_https': true, 'hsts_header': 'max-age=63072000', ...}], ...}
-__nginx_config: "{{ __nginx | djangofleet.stack.nginx_config(ansible_facts['distribution_major_version']) }}"
+__nginx_config: "{{ __nginx | djangofleet.stack.nginx_config(13, __nginx_sandbox, __nginx_headers, []) }}"
 """
 
 RETURN = r"""

@@ -18,20 +18,31 @@ options:
     required: true
   state:
     description:
+      - V(fetched) brings O(version) of O(source.git) to the host, where it serves nobody. The same in check mode.
       - V(built) makes the release of O(source) and touches nothing live.
       - V(migrated) runs the migrations of O(release).
       - V(active) puts O(release) live without dropping a request.
       - V(rolled_back) puts O(release), or the good one that was live before, live again.
+      - V(absent) stops the app and removes its units and its configuration.
       - V(reverted) puts O(release) live again if another one is, for a host of a rollout that stopped.
     type: str
-    choices: [built, migrated, active, rolled_back, reverted]
+    choices: [fetched, built, migrated, active, rolled_back, reverted, absent]
     required: true
   source:
     description: Where the code comes from. One of its keys.
     type: dict
     suboptions:
+      git:
+        description: With V(fetched), the address of a repository that the host can read.
+        type: str
+      key_file:
+        description: The path on the host of the private key for O(source.git).
+        type: path
+      known_hosts_file:
+        description: The path on the host of the only host keys that are trusted for O(source.git).
+        type: path
       tree:
-        description: A directory on the host, such as a checkout. Wants O(revision).
+        description: A directory on the host, such as the RV(tree) of a fetch. Wants O(revision).
         type: str
       archive:
         description: A packed directory on the host, as C(.tar.gz). Wants O(revision). O(source.path) is sent as one.
@@ -40,18 +51,30 @@ options:
         description: A directory on the controller.
         type: str
       exclude:
-        description: Shell patterns of names that are left out of O(source.path).
+        description: >-
+          Shell patterns of names that are left out of O(source.path). By default C(.git), virtualenvs, C(node_modules)
+          and caches.
         type: list
         elements: str
       package:
-        description: A requirement, or the path of a wheel on the controller.
+        description: A requirement, or the path of a wheel on the controller; either may have extras.
         type: str
   revision:
     description: What names the source for good, such as a commit. Derived from the content of O(source) if not given.
     type: str
   version:
-    description: What names the source for people; the readable part of the release's id.
+    description:
+      - What names the source for people; the readable part of the release's id.
+      - With V(fetched) a branch, a tag or a commit.
     type: str
+  scm_version:
+    description: With V(built), the version of a project that takes it from Git; the RV(scm_version) of a fetch.
+    type: str
+  config:
+    description:
+      - With V(built) in check mode, a directory named as the app with the configuration that a run would write. The
+        rehearsal uses it in place of what is there.
+    type: path
   release:
     description: The id of a release, for V(migrated), V(active), V(rolled_back) and V(reverted).
     type: str
@@ -69,6 +92,10 @@ options:
         a host the later one fails, and the earlier one waits until the host is free.
     type: str
     default: ""
+  allow_data_removal:
+    description: With V(absent), remove releases, uploads, the SQLite database and the SECRET_KEY too.
+    type: bool
+    default: false
   actor:
     description: Who asks, for the record that the host keeps. The user who runs Ansible if not given.
     type: str
@@ -90,6 +117,22 @@ EXAMPLES = r"""
     source: {path: /home/me/shop}
   register: build
 
+- name: Fetch
+  djangofleet.stack.release:
+    app: shop
+    state: fetched
+    source: {git: "https://git.example.com/shop.git"}
+    version: v1.4.2
+  register: fetch
+
+- name: Build what was fetched, whoever fetches what meanwhile
+  djangofleet.stack.release:
+    app: shop
+    state: built
+    source: {tree: "{{ fetch.tree }}"}
+    revision: "{{ fetch.revision }}"
+  register: build
+
 - name: Activate
   djangofleet.stack.release: {app: shop, state: active, release: "{{ build.release }}"}
 """
@@ -103,6 +146,18 @@ pending:
   description: With V(built), whether activating the release would change anything.
   returned: success
   type: bool
+revision:
+  description: With V(fetched), the commit.
+  returned: success
+  type: str
+tree:
+  description: With V(fetched), the directory on the host with the files of that commit. It stays for an hour.
+  returned: success
+  type: str
+scm_version:
+  description: With V(fetched), the version of the commit after its tags, as setuptools-scm and pbr take it.
+  returned: success
+  type: str
 """
 
 import json
@@ -111,12 +166,15 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 PROGRAM = "/usr/local/bin/djangoctl"
+USAGE = 2  # the exit code of djangoctl for options that it does not know
 VERBS = {
+    "fetched": "fetch",
     "built": "build",
     "migrated": "migrate",
     "active": "activate",
     "rolled_back": "rollback",
     "reverted": "activate",
+    "absent": "remove",
 }
 
 
@@ -126,10 +184,19 @@ def words(params: dict, check: bool) -> list[str]:
     result = [params["app"], verb, "--json"]
     source = params["source"] or {}
     sources = [f"--{key}={source[key]}" for key in ("tree", "archive", "package") if source.get(key)]
+    if params["state"] == "fetched":
+        result += [f"--repository={source['git']}", f"--version={params['version'] or 'HEAD'}"]
+        files = {"key": source.get("key_file"), "known-hosts": source.get("known_hosts_file")}
+        return result + [f"--{name}={path}" for name, path in files.items() if path]
     if params["state"] == "built":
         # One word each: a value that begins with a hyphen would be taken for an option.
         result += [f"--revision={params['revision']}", f"--version={params['version'] or ''}", *sources]
+        result += [f"--scm-version={params['scm_version']}"] if params["scm_version"] else []
+        result += [f"--config={params['config']}"] if check and params["config"] else []
         return [*result, *(["--dry-run"] if not sources else ["--rehearse"] if check else [])]
+    if params["state"] == "absent":
+        wanted = (("--with-data", params["allow_data_removal"]), ("--dry-run", check))
+        return result + [flag for flag, is_wanted in wanted if is_wanted]
     if params["release"]:
         result.append(params["release"])
     if verb == "migrate" and params["allow_destructive"]:
@@ -152,7 +219,9 @@ def unknown(params: dict) -> bool:
         return True
     with open(f"/etc/djangofleet/{app}/app.json") as handle:
         root = json.load(handle)["root"]
-    return params["state"] != "built" and not os.path.exists(f"{root}/releases/{params['release'] or ''}/release.json")
+    return params["state"] not in ("fetched", "built") and not os.path.exists(
+        f"{root}/releases/{params['release'] or ''}/release.json"
+    )
 
 
 def main() -> None:
@@ -163,6 +232,9 @@ def main() -> None:
             "source": {
                 "type": "dict",
                 "options": {
+                    "git": {"type": "str"},
+                    "key_file": {"type": "path"},
+                    "known_hosts_file": {"type": "path"},
                     "tree": {"type": "str"},
                     "archive": {"type": "str"},
                     "path": {"type": "str"},
@@ -172,9 +244,12 @@ def main() -> None:
             },
             "revision": {"type": "str"},
             "version": {"type": "str"},
+            "scm_version": {"type": "str"},
+            "config": {"type": "path"},
             "release": {"type": "str"},
             "allow_destructive": {"type": "bool", "default": False},
             "allow_schema_ahead": {"type": "bool", "default": False},
+            "allow_data_removal": {"type": "bool", "default": False},
             "rollout": {"type": "str", "default": ""},
             "actor": {"type": "str"},
         },
@@ -187,16 +262,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    if module.check_mode and params["state"] != "rolled_back" and unknown(params):
-        module.exit_json(
-            changed=True,
-            pending=True,
-            release=params["release"] or "",
-            before=None,
-            plan=[],
-            advice=[],
-            deploy_check="",
-        )
+    nothing = {"before": None, "revision": params["revision"] or "unknown", "tree": "unknown", "scm_version": ""}
+    nothing |= {"changed": True, "pending": True, "release": params["release"] or "", "plan": [], "advice": []}
+    nothing |= {"deploy_check": ""}
+    if params["state"] == "absent" and not os.path.exists(f"/etc/djangofleet/{params['app']}/app.json"):
+        module.exit_json(changed=False)
+    if module.check_mode and params["state"] not in ("rolled_back", "absent") and unknown(params):
+        module.exit_json(**nothing)
     if not os.path.exists(PROGRAM):
         module.fail_json(msg="there is no djangoctl on this host: run the role django first")
     os.environ.update({"DJANGOCTL_ACTOR": params["actor"] or "", "DJANGOCTL_ROLLOUT": params["rollout"]})
@@ -204,6 +276,9 @@ def main() -> None:
     try:
         result = json.loads(out)
     except ValueError:
+        if module.check_mode and code == USAGE and params["state"] in ("fetched", "built", "absent"):
+            module.warn("djangoctl on this host is of an earlier version, which a run replaces: nothing was rehearsed")
+            module.exit_json(**nothing)
         module.fail_json(msg=f"djangoctl ended with {code}: {(out + err).strip()}")
     if code != 0:
         text = [result["message"], result["log"], result["state"], result["hint"]]

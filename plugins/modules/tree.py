@@ -114,6 +114,14 @@ options:
         description: The command that tests the copy; C({stage}) stands for the copy's path. No shell is involved.
         type: str
         required: true
+      name:
+        description: What an error calls the test, the command itself by default.
+        type: str
+      triggers:
+        description: Paths outside of the directory whose change calls for the test too.
+        type: list
+        elements: str
+        default: []
   stamp:
     description:
       - The name of this call, which no other call on the host has. The file
@@ -383,15 +391,17 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def validate_copy(module: AnsibleModule, pending: list[dict], stage: str, command: str) -> None:
+def validate_copy(module: AnsibleModule, pending: list[dict], wish: dict) -> None:
     """Make the change on a copy of a directory and run a test on it.
 
+    :param wish: one of `stages`.
     :raises TreeError: the test said no; its output is in the text. The real directory has not been touched.
     """
+    stage = wish["path"].rstrip("/")
     staged = [entry for entry in pending if below(entry["path"], stage)]
-    if not staged:
+    if not staged and not any(entry["path"] in wish["triggers"] for entry in pending):
         return
-    words = shlex.split(command)
+    words = shlex.split(wish["validate"])
     if module.check_mode and not (os.path.isdir(stage) and shutil.which(words[0])):
         return  # the package that brings both is not there yet
     copy = tempfile.mkdtemp(prefix=os.path.basename(stage) + ".staged-", dir=os.path.dirname(stage))
@@ -412,7 +422,8 @@ def validate_copy(module: AnsibleModule, pending: list[dict], stage: str, comman
         code, out, err = module.run_command([word.replace("{stage}", copy) for word in words])
         if code != 0:
             report = (out + err).replace(copy, stage).strip()
-            raise TreeError(f"{stage}: the new content was refused by '{command}', nothing was changed:\n{report}")
+            test = wish["name"] or wish["validate"]
+            raise TreeError(f"{stage}: the new content was refused by '{test}', nothing was changed:\n{report}")
     finally:
         shutil.rmtree(copy, ignore_errors=True)
 
@@ -534,6 +545,8 @@ def main() -> None:
                 "options": {
                     "path": {"type": "str", "required": True},
                     "validate": {"type": "str", "required": True},
+                    "name": {"type": "str"},
+                    "triggers": {"type": "list", "elements": "str", "default": []},
                 },
             },
             "stamp": {"type": "str"},
@@ -547,7 +560,7 @@ def main() -> None:
         tree = Tree([plain(entry) for entry in wish["entries"]], wish["purge"], check)
         pending = tree.pending()
         for stage in wish["stages"]:
-            validate_copy(module, pending, stage["path"].rstrip("/"), stage["validate"])
+            validate_copy(module, pending, stage)
         if wish["stamp"]:
             more["stamp"], waiting = stamped(wish["stamp"], tree.entries, check)
         if not check:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import home_of, listen_of, user_of
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems import (
@@ -12,6 +13,7 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems 
     app_warnings,
     option_problems,
 )
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import matches
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, nearest, outline, problem
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, resolve, spec_of
 
@@ -20,7 +22,7 @@ WANTED = "a list of mappings, each with name, domains and source"
 # What an inventory, group_vars/all and entry points of roles know, beside the variables of roles.
 OTHER_VARIABLES = (
     *("django_apps", "django_apps_selected", "django_apps_problems", "django_apps_warnings"),
-    *("django_apps_selection_problems", "django_release"),
+    *("django_apps_absent", "django_apps_left", "django_apps_selection_problems", "django_release"),
 )
 
 
@@ -44,7 +46,7 @@ def resolve_apps(
     wrong = outline_problems(apps)
     if wrong and not partial:
         raise ValueError("\n".join(wrong))
-    apps = [app for app in _listed(apps) if isinstance(app, Mapping)]
+    apps = [app for app in _listed(apps) if isinstance(app, Mapping) and not is_absent(app)]
     root = root or spec_of("django")["django_root"]["default"]
     options = spec_of("django")["django_app"]["options"]
     pairs = [resolve(options, app, where) for where, app in labelled("django_apps", apps)]
@@ -143,17 +145,41 @@ def outline_problems(apps: Any) -> list[str]:
     ]
 
 
-def apps_selected(apps: Any, name: str = "") -> list[Any]:
-    """The apps that a run is about: all, or the one of that name."""
+def is_absent(app: Any) -> bool:
+    """Whether an app is to be taken off its hosts."""
+    return isinstance(app, Mapping) and app.get("state") == "absent"
+
+
+def apps_selected(apps: Any, name: str = "", absent: bool = False) -> list[Any]:
+    """The apps that a run is about: all, or the one of that name.
+
+    :param absent: those to be taken off their hosts, in place of those to be there.
+    """
     apps = apps if isinstance(apps, (list, tuple)) else []
-    return [app for app in apps if not name or (isinstance(app, Mapping) and app.get("name") == name)]
+    named = [app for app in apps if not name or (isinstance(app, Mapping) and app.get("name") == name)]
+    return [app for app in named if is_absent(app) == absent]
+
+
+def apps_left(apps: Any, paths: Sequence[str]) -> list[str]:
+    """What to say of apps that a host has and the inventory does not name, a line each.
+
+    :param paths: the app.json of each app of the host.
+    """
+    known = {app.get("name") for app in _mappings(apps)}
+    names = [path.split("/")[-2] for path in paths]
+    return [
+        f"{name}: is on this host and not in django_apps, so that it runs on without a site; to stop it and remove its "
+        f"units, add {{name: {name}, state: absent}}"
+        for name in names
+        if name not in known
+    ]
 
 
 def selection_problems(apps: Any, name: str = "") -> list[str]:
     """What is wrong with the choice of apps alone: what a rollback has to know."""
     if wrong := outline_problems(apps):
         return wrong
-    if not name or apps_selected(apps, name):
+    if not name or apps_selected(apps, name) or apps_selected(apps, name, absent=True):
         return []
     names = ", ".join(str(app.get("name", "")) for app in apps)
     return [f"app: found '{name}'; give one of: {names}"]
@@ -182,9 +208,17 @@ def apps_problems(
     for where, app in labelled("django_apps", apps):
         if name and app.get("name") != name:
             continue
+        if is_absent(app):
+            found += _absent_problems(app, where)
+            continue
         lines = app_problems(app, where, is_there) + _wired_problems(app, where)
         found += lines or ([] if separate else _fleet_problems(app, where, app_hosts(groups)))
     return [*found, *_shared(apps), *_shared_units(apps)]
+
+
+def _absent_problems(app: Mapping[str, Any], where: str) -> list[str]:
+    """What is wrong with an app that is to go: of such a one only the name matters."""
+    return [] if matches("app", app.get("name")) else [problem(f"{where}.name", app.get("name"), "the name of the app")]
 
 
 def _wired_problems(app: Mapping[str, Any], where: str) -> list[str]:
@@ -217,8 +251,6 @@ def _fleet_problems(app: Mapping[str, Any], where: str, hosts: Sequence[str]) ->
     count = f"is missing, while the app has {len(hosts)} hosts"
     word = "or say that each host is a site of its own: -e allow_separate_hosts=true"
     environment = app.get("environment") or {}
-    if "secret_key" not in app and "SECRET_KEY" not in environment:
-        yield f"{where}.secret_key: {count}; give one from a vault, since each host would make its own, {word}"
     if "url" not in (app.get("database") or {}) and "DATABASE_URL" not in environment:
         yield f"{where}.database.url: {count}; give the URL of one that they share, {word}"
 
@@ -268,11 +300,28 @@ def _mappings(value: Any) -> list[Mapping[str, Any]]:
 # What is probably not meant
 
 
-def apps_warnings(apps: Any) -> list[str]:
-    """References in the environments of apps that nothing stands for."""
+def apps_warnings(apps: Any, sites: Any = ()) -> list[str]:
+    """What can be done and is probably not meant: references that nothing stands for, files that nobody serves.
+
+    :param sites: the sites that the inventory adds to those of the apps, `nginx_sites`.
+    """
     if outline_problems(apps):
         return []
-    return [line for where, app in labelled("django_apps", apps) for line in app_warnings(app, where)]
+    served = {str(domain) for site in _mappings(sites) for domain in _listed(site.get("domains"))}
+    found = []
+    for where, app in labelled("django_apps", apps):
+        found += [*app_warnings(app, where), *_unserved(app, where, served)]
+    return found
+
+
+def _unserved(app: Mapping[str, Any], where: str, served: Collection[str]) -> Iterator[str]:
+    for name in ("static_url", "media_url"):
+        host = urlsplit(str(app.get(name, ""))).hostname
+        if host and host not in served:
+            yield (
+                f"{where}.{name}: is on {host}, and this app's site does not serve these files; unless somebody else "
+                "does, give nginx_sites a site of that name, see docs/behind-a-balancer.md"
+            )
 
 
 def misspelt_variables(names: Sequence[str]) -> list[str]:

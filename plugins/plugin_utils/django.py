@@ -8,6 +8,7 @@ defaults of the spec.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,12 @@ def listen_of(app: Mapping[str, Any]) -> str:
     return app.get("listen", f"{RUN}/{app['name']}.sock")
 
 
+def wheel_of(package: str) -> str:
+    """The path of a wheel that may have extras, as in shop-1.4.2-py3-none-any.whl[server]; empty if it is none."""
+    match = re.fullmatch(r"(.+\.whl)(?:\[[^\]]*\])?", package)
+    return match[1] if match else ""
+
+
 def django_packages(given: Mapping[str, Any], base: Sequence[str]) -> list[str]:
     """The Debian packages of the role, of its app if there is one, and of the other apps of the host."""
     found = resolve(spec_of("django"), given)[0]
@@ -44,13 +51,16 @@ def django_packages(given: Mapping[str, Any], base: Sequence[str]) -> list[str]:
 
 
 def django_questions(given: Mapping[str, Any], uv: str) -> dict[str, list[str]]:
-    """What djangofleet.stack.survey is to find out: which users are there, and whether uv is.
+    """What djangofleet.stack.survey is to find out: which users and which apps are there, and whether uv is.
 
     :param uv: the directory that uv is installed in.
     """
     found = resolve(spec_of("django"), given)[0]
     app = [user_of(found["django_app"]["name"])] if "django_app" in found else []
-    return {"users": list(dict.fromkeys([*app, *found["django_app_users"]])), "paths": [f"{uv}/bin/uv"]}
+    return {
+        "users": list(dict.fromkeys([*app, *found["django_app_users"]])),
+        "paths": [f"{uv}/bin/uv", f"{CONFIG}/*/app.json"],
+    }
 
 
 def django_returns(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-SYSTEMD = "/etc/systemd/system"
 SECRET = ("environment", "build_environment", "pip_environment", "files")  # what may hold a secret of django_settings
 
 
@@ -22,13 +21,14 @@ def django_entries(on_host: Mapping[str, Any], first: bool, library: str) -> lis
     owned = {"owner": user, "group": user}
     secret = {"mode": "0600", "sensitive": True}
     env = {"template": "etc/djangofleet/app/env.j2", **secret}
-    # Units hold no secret: their templates do not even see one.
+    # Units hold no secret: their templates do not even see one. djangoctl installs them.
     units = {"django": {key: value for key, value in on_host.items() if key not in SECRET}}
     return [
         *(_program(library) if first else []),
         {"path": config, "directory": True, "mode": "0750", "group": user},
         {"path": home, "directory": True, "mode": "0751", "group": user},
         {"path": f"{home}/releases", "directory": True, "mode": "0750", "group": user},
+        {"path": f"{home}/venvs", "directory": True, "mode": "0750", "group": user},
         {"path": on_host["checkout"], "directory": True, "mode": "0700"},
         {"path": f"{home}/static", "directory": True},
         {"path": f"{home}/media", "directory": True, "mode": "2750", "owner": user, "group": on_host["media_group"]},
@@ -67,7 +67,8 @@ def _program(library: str) -> Iterator[dict[str, Any]]:
 
 
 def _unit(name: str, template: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    return {"path": f"{SYSTEMD}/{name}", "template": f"etc/systemd/system/{template}.j2", "vars": dict(variables)}
+    path = f"{variables['django']['config']}/units/{name}"
+    return {"path": path, "template": f"etc/systemd/system/{template}.j2", "vars": dict(variables)}
 
 
 def _timer_units(timer: Mapping[str, Any], variables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -75,6 +76,23 @@ def _timer_units(timer: Mapping[str, Any], variables: Mapping[str, Any]) -> Iter
     yield _unit(f"{timer['unit']}.service", "timer.service", variables)
     if timer["overlap"] == "replace":
         yield _unit(f"{timer['unit']}-replace.service", "timer-replace.service", variables)
+
+
+def django_scratch(entries: Iterable[Mapping[str, Any]], config: str, scratch: str) -> list[dict[str, Any]]:
+    """The entries of an app's configuration at another place, for a rehearsal. Root's: the user may not be there yet.
+
+    :param entries: what django_entries gives.
+    :param config: the directory of the app's configuration.
+    :param scratch: the directory in its place.
+    """
+    kept = ("template", "content", "directory", "vars", "sensitive")
+    found: list[dict[str, Any]] = [{"path": scratch.rpartition("/")[0], "directory": True}]
+    for entry in entries:
+        if entry["path"] == config or entry["path"].startswith(f"{config}/"):
+            moved = {"path": scratch + entry["path"].removeprefix(config)}
+            moved |= {key: entry[key] for key in kept if key in entry}
+            found.append(moved | ({"mode": entry["mode"]} if entry.get("sensitive") else {}))
+    return found
 
 
 def django_fetch(app: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CONFIG
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CONFIG, wheel_of
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import (
     is_address,
     is_domain,
@@ -29,6 +31,12 @@ REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 DATABASES = (
     *("postgres", "postgresql", "pgsql", "psql", "postgis", "mysql", "mysql2", "mysqlgis", "mysql-connector", "sqlite"),
     *("spatialite", "oracle", "oraclegis", "mssql", "mssqlms", "redshift", "cockroach", "timescale", "timescalegis"),
+)
+
+# What needs no network, whatever stands where a host would.
+WITHOUT_NETWORK = (
+    *("sqlite", "spatialite", "unix", "rediscache+unix", "file", "filecache"),
+    *("locmem", "locmemcache", "db", "dbcache", "dummy", "dummycache"),
 )
 
 PATH_IN_SOURCE = "a path relative to the source"
@@ -55,13 +63,16 @@ KINDS = (
     ("python", "program", "the absolute path of an interpreter"),
     ("gunicorn.workers", "workers", "auto or a number above 0"),
     ("health.path", "request", "a path that begins with a slash"),
+    ("health.warm[]", "request", "a path that begins with a slash"),
     ("files[].dest", "file", PATH_IN_SOURCE),
     ("shared_paths[]", "below", PATH_IN_SOURCE),
     ("system_packages[]", "package", "the name of a Debian package"),
     ("build_packages[]", "package", "the name of a Debian package"),
+    ("hooks.before_collectstatic[]", "text", "a command"),
     ("hooks.build[]", "text", "a command"),
     ("hooks.before_migrate[]", "text", "a command"),
     ("hooks.after_migrate[]", "text", "a command"),
+    ("hooks.after_first_migrate[]", "text", "a command"),
     ("hooks.before_activate[]", "text", "a command"),
     ("hooks.after_activate[]", "text", "a command"),
     ("processes[].name", "unit", UNIT_NAME),
@@ -128,6 +139,7 @@ def app_problems(given: Any, path: str, is_there: Callable[[str, str], bool]) ->
         ),
         *_unit_problems(app, path),
         *_environment_problems(app, path),
+        *_network_problems(app, path),
     ]
 
 
@@ -161,8 +173,11 @@ def _source_problems(source: Mapping[str, Any], path: str, is_there: Callable[[s
     if "path" in source and not is_there(source["path"], "directory"):
         yield problem(f"{path}.source.path", source["path"], "a directory on the controller")
     package = source.get("package", "")
-    if package.endswith(".whl") and not is_there(package, "file"):
+    wheel = wheel_of(package)
+    if wheel and not is_there(wheel, "file"):
         yield problem(f"{path}.source.package", package, "a wheel on the controller, or a requirement")
+    if source["constraints"] and not package:
+        yield problem(f"{path}.source.constraints", ", ".join(source["constraints"]), "it beside package only")
 
 
 def is_on_controller(path: str, kind: str) -> bool:
@@ -193,9 +208,10 @@ def _unit_problems(app: Mapping[str, Any], path: str) -> Iterator[str]:
 
 
 def _environment_problems(app: Mapping[str, Any], path: str) -> Iterator[str]:
-    for name in app["environment"]:
-        if not matches("variable", name):
-            yield problem(f"{path}.environment", name, "a name of letters, digits and underscores")
+    for key in ("environment", "build_environment"):
+        for name in app[key]:
+            if not matches("variable", name):
+                yield problem(f"{path}.{key}", name, "a name of letters, digits and underscores")
     if "url" in app["database"]:
         yield from _url_problems(app["database"]["url"], f"{path}.database.url")
     if "DATABASE_URL" in app["environment"]:
@@ -212,6 +228,51 @@ def _url_problems(url: str, where: str) -> Iterator[str]:
     plain = scheme.lower().partition("+")[0]
     if plain not in DATABASES and (meant := nearest(plain, DATABASES)):
         yield problem(where, f"{scheme}://", f"{meant}://")
+
+
+def _network_problems(app: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Databases and caches that `network` keeps the app from. A URL may be a secret and is not shown."""
+    urls = {
+        "database.url": app["database"].get("url", ""),
+        "cache.url": app["cache"].get("url", ""),
+        **{
+            f"environment.{name}": str(app["environment"][name])
+            for name in ("DATABASE_URL", "CACHE_URL", "REDIS_URL")
+            if name in app["environment"]
+        },
+    }
+    for where, url in urls.items():
+        host = _host_of(url)
+        if not host:
+            continue
+        if app["network"] == "none":
+            yield (
+                f"{path}.network: is none, and {path}.{where} names a host; give network: local or full, or the URL of "
+                "a unix socket"
+            )
+        elif app["network"] == "local" and _is_public(host):
+            yield f"{path}.network: is local, and {path}.{where} names a public address; give network: full"
+
+
+def _host_of(url: str) -> str:
+    """The host that a URL of a database or a cache leads to over TCP; empty for files and unix sockets."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host = urllib.parse.unquote(parts.hostname or "")
+    except ValueError:
+        return ""
+    query = urllib.parse.parse_qs(parts.query)
+    places = [host, *query.get("host", []), *query.get("unix_socket", [])]
+    # libpq takes the directory of a socket in place of a host.
+    is_socket = parts.scheme.endswith("+socket") or any(place.startswith("/") for place in places)
+    return "" if is_socket or parts.scheme in WITHOUT_NETWORK else host
+
+
+def _is_public(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False
 
 
 def app_warnings(given: Any, path: str) -> list[str]:

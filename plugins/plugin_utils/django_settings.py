@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CONFIG, home_of, listen_of, user_of
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.systemd import unit_lines
 
 WRITABLE = ("data", "media", "cache", "shared")  # below an app's directory
+# What suits a Nginx in front. It refuses longer URIs, and sets X-Forwarded-Proto whatever a client sent: Gunicorn need
+# not compare it with another header, in which a project may look for the scheme too.
+GUNICORN = {"limit_request_line": 8190, "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"}}
+BUILD_HOOKS = ("before_collectstatic", "build")  # run by the build of a release
 START_TIMEOUT = 90  # seconds
 
 
@@ -16,6 +23,7 @@ def django_settings(
     options: Mapping[str, Any],
     uv: str,
     sandbox: Mapping[str, Any],
+    networks: Mapping[str, Mapping[str, Any]],
     build_sandbox: Sequence[str],
 ) -> dict[str, Any]:
     """All that the role's tasks and templates need to know of the app.
@@ -23,6 +31,7 @@ def django_settings(
     :param options: the role's variables as its spec means them.
     :param uv: the directory that uv is installed in.
     :param sandbox: systemd's settings for every process of an app, by name.
+    :param networks: what each value of `network` adds to them.
     :param build_sandbox: systemd's settings for builds, a line each.
     """
     app = options["django_app"]
@@ -36,20 +45,22 @@ def django_settings(
         "config": f"{CONFIG}/{name}",
         "listen": listen_of(app),
         "checkout": f"{home}/repo",
-        "source": _source(app["source"], f"{home}/repo"),
+        "source": _source(app["source"]),
         "files": app["files"],
         "processes": _processes(app, unit, options["django_primary"]),
         "timers": _timers(app, unit, options["django_primary"]),
-        "sandbox": _sandbox({**sandbox, **options["django_sandbox"], **app["sandbox"]}, home),
+        "sandbox": _sandbox(
+            {**sandbox, **networks[app["network"]], **options["django_sandbox"], **app["sandbox"]}, home
+        ),
         "environment": _environment(app, home),
-        "build_environment": _build_environment(options),
+        "build_environment": {**_build_environment(options), **app["build_environment"]},
         "pip_environment": _pip_environment(options),
         "socket_group": options["django_socket_group"],
         "media_group": options["django_media_group"],
         "stop_timeout": max(options["django_stop_timeout"], app["gunicorn"]["graceful_timeout"] + 10),
         "stand_in_timeout": options["django_stand_in_timeout"],
-        "start_timeout": START_TIMEOUT,
-        "gate_timeout": _gate_timeout(app["health"]) + START_TIMEOUT,
+        "start_timeout": _start_timeout(app["health"]),
+        "gate_timeout": _start_timeout(app["health"]) + _gate_timeout(app["health"]),
     }
     on_host["wants"] = [
         *(service for process in on_host["processes"] for service in process["services"]),
@@ -59,11 +70,10 @@ def django_settings(
     return on_host
 
 
-def _source(source: Mapping[str, Any], checkout: str) -> dict[str, Any]:
-    """The source as djangofleet.stack.release takes it."""
-    if "git" in source:
-        return {"tree": checkout}
-    return {key: value for key, value in source.items() if key in ("path", "exclude", "package")}
+def _source(source: Mapping[str, Any]) -> dict[str, Any]:
+    """The source as djangofleet.stack.release takes it, apart from Git's, which is what a fetch gives."""
+    kept = ("path", "exclude") if "path" in source else ("package",)
+    return {key: value for key, value in source.items() if key in kept}
 
 
 def _processes(app: Mapping[str, Any], unit: str, primary: bool) -> list[dict[str, Any]]:
@@ -86,13 +96,9 @@ def _timers(app: Mapping[str, Any], unit: str, primary: bool) -> list[dict[str, 
 
 
 def _sandbox(settings: Mapping[str, Any], home: str) -> list[str]:
-    """systemd's settings as lines: a list gives one line an item, true and false become yes and no."""
-    lines = []
-    for key in sorted(settings, key=str.lower):
-        value = settings[key]
-        for item in value if isinstance(value, (list, tuple)) else [value]:
-            lines.append(f"{key}={('yes' if item else 'no') if isinstance(item, bool) else item}")
-    return [*lines, f"ReadWritePaths={' '.join(f'{home}/{room}' for room in WRITABLE)}"]
+    """systemd's settings for every process of an app, a line each. What an app may write, it may not run."""
+    rooms = " ".join(f"{home}/{room}" for room in WRITABLE)
+    return [*unit_lines({"NoExecPaths": rooms, **settings}), f"ReadWritePaths={rooms}"]
 
 
 def _environment(app: Mapping[str, Any], home: str) -> dict[str, Any]:
@@ -142,6 +148,11 @@ def _pip_environment(options: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def _start_timeout(health: Mapping[str, Any]) -> int:
+    """Seconds that a service may take until it is ready: to import the application, and to warm it."""
+    return START_TIMEOUT + health["timeout"]
+
+
 def _gate_timeout(health: Mapping[str, Any]) -> int:
     """Seconds that all tries of the health check take at the most."""
     return (health["timeout"] + health["delay"]) * (1 + health["retries"])
@@ -154,9 +165,9 @@ def _settings(
     app, unit = options["django_app"], on_host["unit"]
     timers = [timer["unit"] for timer in on_host["timers"]]
     return {
+        "version": 1,
         "name": app["name"],
         "path": options["django_app_path"],
-        "listen": on_host["listen"],
         **({"site": options["django_app_site"]} if options["django_app_site"].get("domains") else {}),
         "unit": unit,
         "user": on_host["user"],
@@ -168,8 +179,8 @@ def _settings(
         "minimum_free_space": options["django_minimum_free_space"],
         "lock_timeout": app["database"]["lock_timeout"],
         "keep_releases": options["django_keep_releases"],
-        "start_timeout": START_TIMEOUT,
-        "hooks": {point: commands for point, commands in app["hooks"].items() if point != "build"},
+        "start_timeout": on_host["start_timeout"],
+        "hooks": {point: commands for point, commands in app["hooks"].items() if point not in BUILD_HOOKS},
         "processes": [service for process in on_host["processes"] for service in process["services"]],
         "timers": [f"{timer}.timer" for timer in timers],
         "unit_files": [
@@ -177,6 +188,7 @@ def _settings(
             *(f"{process['unit']}.service" for process in on_host["processes"]),
             *(f"{timer}.timer" for timer in timers),
             *(f"{timer}.service" for timer in timers),
+            *(f"{timer['unit']}-replace.service" for timer in on_host["timers"] if timer["overlap"] == "replace"),
         ],
         "health": app["health"],
         "gunicorn": _gunicorn(app),
@@ -197,13 +209,23 @@ def _gunicorn(app: Mapping[str, Any]) -> dict[str, Any]:
         "preload_app": given["preload"],
         "loglevel": given["log_level"],
         "forwarded_allow_ips": ",".join(given["forwarded_allow_ips"]),
-        "extra": given["settings"],
+        "extra": {**GUNICORN, **given["settings"]},
     }
 
 
 def _build(app: Mapping[str, Any], python: str) -> dict[str, Any]:
-    """What a release is built by. It is part of the release's identity: another key or value is another release."""
+    """What a release is built by. It is part of the release's identity: another key or value is another release.
+
+    So what came later is here only where it is given: else every app would get another release by an upgrade.
+    """
+    environment = json.dumps(app["build_environment"], sort_keys=True)
+    given = {
+        "constraints": app["source"]["constraints"],
+        "before_collectstatic": app["hooks"]["before_collectstatic"],
+        "environment_digest": hashlib.sha256(environment.encode()).hexdigest() if app["build_environment"] else "",
+    }
     return {
+        **{key: value for key, value in given.items() if value},
         "python": app.get("python", python),
         "packaged": "package" in app["source"],
         "project_dir": app["project_dir"],

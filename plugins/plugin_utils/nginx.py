@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,10 +19,21 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import 
 )
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, problem
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import resolve, spec_of, wanted
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.systemd import run_in_sandbox, unit_lines
 
 LISTS = ("nginx_sites", "nginx_app_sites")
 SERVED = "/etc/nginx/sites/*.conf"
 UNIT = "nginx.service"
+WRITABLE = ("/run", "/var/cache/nginx", "/var/lib/nginx", "/var/log/nginx")
+# Gunicorn takes a first line of 8190 bytes, and so does Nginx in a buffer of 8k.
+LONGEST_URI = 8000
+SWITCHES = ("x-forwarded-ssl", "front-end-https")  # headers that say "on" in place of "https"
+# What Nginx sets for every app: another option must not set it anew.
+OWN_HEADERS = (
+    *("host", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"),
+    *("x-request-id", "upgrade", "connection"),
+)
+MOST_CONNECTIONS = 65535  # that Nginx counts for a key
 USUAL_PORTS = {"http": 80, "https": 443}
 # A variable of Nginx has letters, digits and underscores; no two names of sites become the same.
 IDENTIFIER = str.maketrans({"_": "_u", ".": "_d", "-": "_h"})
@@ -76,21 +88,48 @@ def missing_certificates(values: Mapping[str, Any], survey: Mapping[str, Any]) -
     return [path for path in _certificate_files(values) if not answers.get(glob.escape(path))]
 
 
-def config(values: Mapping[str, Any], release: int | str) -> dict[str, Any]:
+def config(
+    values: Mapping[str, Any],
+    release: int | str,
+    sandbox: Mapping[str, Any],
+    headers: Mapping[str, str],
+    cleared: Sequence[str],
+) -> dict[str, Any]:
     """What the templates see: the settings without the role's prefix, and the sites of both lists.
 
     :param values: the variables as the spec means them.
     :param release: Debian's major version.
+    :param sandbox: systemd's settings for Nginx, by name.
+    :param headers: the headers of every answer, by name.
+    :param cleared: the headers of clients that no app gets.
     """
     settings = {name.removeprefix("nginx_"): value for name, value in values.items() if name not in LISTS}
     # Debian 12 has Nginx 1.22 with OpenSSL 3.0, for which the directive http2 and the post-quantum group are fatal.
     modern = int(release) >= 13
     ports = {"http": values["nginx_http_port"], "https": values["nginx_https_public_port"]}
+    # A path that is not there does not keep Nginx from starting.
+    lines = [*unit_lines({**sandbox, **values["nginx_sandbox"]}), f"ReadWritePaths=-{' -'.join(WRITABLE)}"]
+    headers = _over(headers, values["nginx_headers"])
+    proto, passed = _proto_headers(values), _passed_headers(values)
+    replaced = {header["name"].lower() for header in [*proto, *passed]}
     return {
         **settings,
+        "proto_headers": proto,
+        "passed_headers": passed,
+        "cleared_headers": [name for name in cleared if name.lower() not in replaced],
+        "headers": _headers(headers, "djangofleet_header"),
+        "longest_uri": LONGEST_URI,
+        "sandbox": lines,
+        "run_in_sandbox": run_in_sandbox(lines),
         "http2_directive": modern,
         "post_quantum_group": modern,
-        "sites": [_resolved(site, ports) for _path, site in _sites(values)],
+        "sites": [
+            {
+                "connections_per_address": values["nginx_connections_per_address"],
+                **_resolved(site, ports, headers),
+            }
+            for _path, site in _sites(values)
+        ],
     }
 
 
@@ -109,11 +148,53 @@ def _origin(scheme: str, host: str, ports: Mapping[str, int]) -> str:
     return f"{scheme}://{host}" if ports[scheme] == USUAL_PORTS[scheme] else f"{scheme}://{host}:{ports[scheme]}"
 
 
-def _resolved(site: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, Any]:
+def _variable(prefix: str, header: str) -> str:
+    return f"${prefix}_{header.lower().replace('-', '_')}"
+
+
+def _proto_headers(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The further headers in which apps look for the scheme, each with the sites that do, by their first names."""
+    found: dict[str, dict[str, Any]] = {}
+    for _path, site in _sites(values):
+        if name := site.get("forwarded_proto_header"):
+            header = found.setdefault(name.lower(), {"name": name, "server_names": []})
+            header["server_names"].append(site["domains"][0])
+    for key, header in found.items():
+        # A switch says on; the others name the scheme.
+        header |= {"variable": _variable("djangofleet_proto", key), "is_switch": key in SWITCHES}
+    return list(found.values())
+
+
+def _passed_headers(values: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The headers of trusted proxies that reach the app."""
+    real_ip = values["nginx_real_ip"]
+    names = {name.lower(): name for name in real_ip["passed_headers"]} if real_ip["trusted"] else {}
+    return [{"name": name, "variable": _variable("djangofleet_passed", name)} for name in names.values()]
+
+
+def _over(headers: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Headers with what was given over them, whatever the case of a name."""
+    names = {name.lower() for name in given}
+    return {**{name: value for name, value in headers.items() if name.lower() not in names}, **given}
+
+
+def _headers(headers: Mapping[str, str], prefix: str) -> list[dict[str, str]]:
+    """The headers that have a value, each with the variable that holds it while the app has not sent its own."""
+    return [
+        {"name": name, "value": value, "variable": _variable(prefix, name)} for name, value in headers.items() if value
+    ]
+
+
+def _resolved(site: Mapping[str, Any], ports: Mapping[str, int], headers: Mapping[str, str]) -> dict[str, Any]:
     """A site with all that follows from its options; what it does not have is None.
 
     :param ports: the public port of each scheme.
+    :param headers: the host's headers by name.
     """
+    identifier = site["name"].translate(IDENTIFIER)
+    meant = _over(headers, site["headers"])
+    shared = {name: value for name, value in meant.items() if headers.get(name) == value}
+    own_headers = _headers({name: meant[name] for name in meant if name not in shared}, f"header_{identifier}")
     certificate, upstream = site.get("certificate"), site.get("upstream")
     canonical, *others = site["domains"]
     aliases = others if site["canonical_redirect"] else []
@@ -122,10 +203,13 @@ def _resolved(site: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, An
         "proxy_read_timeout": None,
         "maintenance": None,
         **site,
+        "static": [{**place, "hidden_pattern": _hidden(place["hidden"])} for place in site["static"]],
         "certificate": certificate,
         "upstream": upstream and {**upstream, "servers": list(dict.fromkeys(upstream["servers"]))},
         "redirect_to_https": site.get("redirect_to_https", certificate is not None),
-        "identifier": site["name"].translate(IDENTIFIER),
+        "identifier": identifier,
+        "headers": [*_headers(shared, "djangofleet_header"), *own_headers],
+        "own_headers": own_headers,
         "served": [canonical] if aliases else site["domains"],
         "aliases": aliases,
         "https_origin": _origin("https", "$host", ports),
@@ -133,6 +217,11 @@ def _resolved(site: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, An
         "hsts_header": _hsts(site["hsts"]),
         "has_own_root": any((place["match"], place["path"]) == ("prefix", "/") for place in site["locations"]),
     }
+
+
+def _hidden(names: Iterable[str]) -> str:
+    """What matches the path of a file of these names, compressed or not."""
+    return rf"/(?:{'|'.join(re.escape(name) for name in names)})(?:\.(?:br|gz))?$"
 
 
 def _hsts(hsts: Mapping[str, Any]) -> str:
@@ -149,14 +238,24 @@ def _host_problems(values: Mapping[str, Any]) -> Iterator[str]:
             yield problem(name, values[name], "a port from 1 to 65535")
     if values["nginx_http_port"] == values["nginx_https_port"]:
         yield problem("nginx_https_port", values["nginx_https_port"], "another port than nginx_http_port")
+    yield from _count_problems("nginx_connections_per_address", values["nginx_connections_per_address"])
     fewest = 2 * values["nginx_worker_connections"]
     if values["nginx_worker_rlimit_nofile"] < fewest:
         wish = f"{fewest} or more, twice nginx_worker_connections"
         yield problem("nginx_worker_rlimit_nofile", values["nginx_worker_rlimit_nofile"], wish)
     yield from _path_problems("nginx_acme_webroot", values["nginx_acme_webroot"])
     yield from _network_problems("nginx_real_ip.trusted", values["nginx_real_ip"]["trusted"])
+    yield from _header_problems("nginx_headers", values["nginx_headers"])
+    policies = {name: values[name] for name in ("nginx_media_policy", "nginx_media_pdf_policy")}
+    for name, policy in policies.items():
+        if (policy and not matches("line", policy)) or "$" in policy:
+            yield problem(name, policy, "a line without '$', or an empty text")
     if not matches("header", values["nginx_real_ip"]["header"]):
         yield problem("nginx_real_ip.header", values["nginx_real_ip"]["header"], "the name of a header")
+    for path, name in labelled("nginx_real_ip.passed_headers", values["nginx_real_ip"]["passed_headers"]):
+        yield from _request_header_problems(path, name)
+    if values["nginx_real_ip"]["passed_headers"] and not values["nginx_real_ip"]["trusted"]:
+        yield "nginx_real_ip.passed_headers: is given and trusted is empty; name the proxies, or leave it out"
     for path, package in labelled("nginx_extra_packages", values["nginx_extra_packages"]):
         if not matches("package", package):
             yield problem(path, package, "the name of a package")
@@ -181,6 +280,10 @@ def _site_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
             yield problem(where, domain, DOMAIN)
     if site["canonical_redirect"] and any("*" in domain for domain in site["domains"][:1]):
         yield f"{path}.canonical_redirect: is on and the first domain has a '*'; give one without first"
+    yield from _header_problems(f"{path}.headers", site["headers"])
+    if "forwarded_proto_header" in site:
+        yield from _request_header_problems(f"{path}.forwarded_proto_header", site["forwarded_proto_header"])
+    yield from _count_problems(f"{path}.connections_per_address", site.get("connections_per_address", 0))
     yield from _tls_problems(path, site)
     yield from _upstream_problems(path, site)
     if "maintenance" in site:
@@ -191,6 +294,9 @@ def _site_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
             if not matches("url_directory", directory["url"]):
                 yield problem(f"{where}.url", directory["url"], f"a path with a slash at both ends, such as /{kind}/")
             yield from _path_problems(f"{where}.path", directory["path"])
+            for place, name in labelled(f"{where}.hidden", directory.get("hidden", [])):
+                if not matches("file_name", name):
+                    yield problem(place, name, "the name of a file")
     for where, location in labelled(f"{path}.locations", site["locations"]):
         if location["match"] != "regex" and location["path"][:1] not in ("/", "@"):
             wish = "a path that begins with '/', or add match: regex"
@@ -217,6 +323,25 @@ def _upstream_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
     for where, server in labelled(f"{path}.upstream.servers", servers or []):
         if not is_server(server):
             yield problem(where, server, "unix:/path, host:port, address:port or [IPv6]:port")
+
+
+def _request_header_problems(path: str, name: str) -> Iterator[str]:
+    if not matches("header", name) or name.lower() in OWN_HEADERS:
+        yield problem(path, name, "the name of a header that Nginx does not set anyway")
+
+
+def _count_problems(path: str, value: int) -> Iterator[str]:
+    if not 0 <= value <= MOST_CONNECTIONS:
+        yield problem(path, value, f"a number up to {MOST_CONNECTIONS}, or 0 for no limit")
+
+
+def _header_problems(path: str, headers: Mapping[str, Any]) -> Iterator[str]:
+    """Nginx takes a '$' in a value for a variable."""
+    for name, value in headers.items():
+        if not matches("header", name):
+            yield problem(path, name, "names of headers, of letters, digits and '-'")
+        elif not isinstance(value, str) or (value and not matches("line", value)) or "$" in value:
+            yield problem(f"{path}.{name}", value, "a line without '$', or an empty text to leave the header out")
 
 
 def _path_problems(path: str, value: str) -> Iterator[str]:

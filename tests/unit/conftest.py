@@ -7,6 +7,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -167,12 +168,34 @@ class Clock:
         self.slept += seconds
 
 
+def write_units(config: Path, settings: dict[str, Any], listen: str) -> None:
+    """The unit files of an app as the role writes them, with the settings that djangoctl reads."""
+    unit, mark = settings["unit"], f"X-Djangofleet-App={settings['name']}"
+    services = {f"{unit}.service": "current", f"{unit}-next.service": "next"}
+    texts = {
+        name: f"[Unit]\nRequires={unit}.socket\nAfter={unit}.socket\n{mark}\n[Service]\nSockets={unit}.socket\n"
+        f"ExecStart=/usr/local/bin/djangoctl {settings['name']} exec {release} serve {unit}.socket\n"
+        for name, release in services.items()
+    }
+    texts[f"{unit}.socket"] = f"[Unit]\n{mark}\n[Socket]\nService={unit}.service\nListenStream={listen}\n"
+    started = {re.sub("@.*[.]", "@.", name) for name in (*settings["processes"], *settings["timers"])}
+    texts |= dict.fromkeys({*started, *settings["unit_files"]} - set(texts), f"[Unit]\n{mark}\n")
+    settings["unit_files"] = sorted(texts)
+    (config / "units").mkdir(exist_ok=True)
+    for path in (config / "units").iterdir():
+        path.unlink()
+    for name, text in texts.items():
+        (config / "units" / name).write_text(text)
+    (config / "app.json").write_text(json.dumps(settings))
+
+
 @pytest.fixture
 def make_app(tmp_path: Path, app_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """`make_app(name, build={...}, **settings)`: an app of djangoctl below tmp_path, with nothing built yet."""
+    """`make_app(name, build={...}, listen=…, **settings)`: an app of djangoctl below tmp_path. Nothing is built yet."""
     import djangoctl.app
     import djangoctl.lock
     import djangoctl.swap
+    import djangoctl.units
     import djangoctl.workers
 
     monkeypatch.setattr(djangoctl.app, "CONFIG_ROOT", tmp_path / "etc")
@@ -180,17 +203,22 @@ def make_app(tmp_path: Path, app_settings: dict[str, Any], monkeypatch: pytest.M
     monkeypatch.setattr(djangoctl.lock, "LOGS", tmp_path / "log")
     monkeypatch.setattr(djangoctl.swap, "RUN", tmp_path / "run-of-units")
     monkeypatch.setattr(djangoctl.workers, "time", Clock())
+    monkeypatch.setattr(djangoctl.units, "DIRECTORY", tmp_path / "systemd")
+    monkeypatch.setattr(djangoctl.units, "WEB_SERVER", tmp_path / "nginx")
+    monkeypatch.setattr(djangoctl.units, "is_open", lambda _app, _name: True)
+    (tmp_path / "systemd").mkdir()
     monkeypatch.setattr(djangoctl.lock.syslog, "syslog", lambda *_: None)
     me, mine = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 
-    def make(name: str = "shop", build: dict[str, Any] | None = None, **settings: Any) -> Any:
+    def make(name: str = "shop", build: dict[str, Any] | None = None, listen: str = "", **settings: Any) -> Any:
         content = copy.deepcopy(app_settings) | {"name": name, "unit": f"django-{name}", "user": me, "group": mine}
-        content |= {"root": str(tmp_path / "srv" / name), **settings}
+        content |= {"root": str(tmp_path / "srv" / name), "unit_files": [], **settings}
         content["build"] |= build or {}
         config = tmp_path / "etc" / name
         config.mkdir(parents=True, exist_ok=True)
         (config / "app.json").write_text(json.dumps(content))
         (config / "env").write_text("")
+        write_units(config, content, listen or f"/run/djangofleet/{name}.sock")
         for directory in ("releases/.packages", "static", "media", "shared"):
             (tmp_path / "srv" / name / directory).mkdir(parents=True, exist_ok=True)
         return djangoctl.app.load(name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ from ansible.template import Templar, trust_as_template
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
 
-from lib import report, traffic, ways  # noqa: E402
+from lib import first, report, traffic, ways  # noqa: E402
 from lib.hosts import BenchError  # noqa: E402
 
 
@@ -73,6 +75,7 @@ def test_figures_of_a_phase():
         "p99_ms": 2000.0,
         "max_ms": 2000.0,
         "p99_ratio": 100.0,
+        "max_ratio": 50.0,
         "operations": 2,
     }
     assert traffic.figures(steady, steady)["p99_ratio"] == 1.0
@@ -108,10 +111,31 @@ def test_table_has_a_row_for_each_phase():
     table = report.visitors({"steady": traffic.figures(steady, steady), "swap": traffic.figures(swap, steady)})
     head, *rows = table.splitlines()
     assert [row.split() for row in rows] == [
-        ["steady", "100", "0", "10.0", "ms", "10.0", "ms", "10.0", "ms", "1.00", "0"],
-        ["swap", "100", "7", "10.0", "ms", "12.0", "ms", "12.0", "ms", "1.20", "4"],
+        ["steady", "100", "0", "10.0", "ms", "10.0", "ms", "10.0", "ms", "1.00", "1.00"],
+        ["swap", "100", "7", "10.0", "ms", "12.0", "ms", "12.0", "ms", "1.20", "1.20"],
     ]
     assert {len(head), *map(len, rows)} == {len(head)}
+
+
+def test_first_requests_have_a_row_for_what_had_happened():
+    found = first.figures({"before": [10.0, 12.0, 11.0], "swap": [10.0, 2010.04, 11.0]})
+    assert found["swap"] == {"median_ms": 11.0, "max_ms": 2010.0}
+    head, *rows = report.firsts(found).splitlines()
+    assert [row.split() for row in rows] == [
+        ["before", "11.0", "ms", "12.0", "ms"],
+        ["swap", "11.0", "ms", "2010.0", "ms"],
+    ]
+    assert {len(head), *map(len, rows)} == {len(head)}
+
+
+def test_slow_project_is_slow_at_its_first_request_only(tmp_path):
+    """Its URL configuration is what a process imports then."""
+    (tmp_path / first.SLOW).parent.mkdir()
+    shutil.copy(ROOT / "examples/guestbook" / first.SLOW, tmp_path / first.SLOW)
+    first.slow_down(tmp_path)
+    assert (tmp_path / first.SLOW).read_text().endswith("time.sleep(2)\n")
+    settings = (ROOT / "examples/guestbook/guestbook/settings.py").read_text()
+    assert 'ROOT_URLCONF = "guestbook.urls"' in settings
 
 
 @pytest.mark.parametrize(("value", "wanted"), [(0, "met"), (1, "missed")])
@@ -238,7 +262,7 @@ def test_plain_unit_is_the_service_without_its_socket(service):
         "Sockets=django-guestbook.socket",
         "RuntimeDirectory=django-guestbook",
         "SyslogIdentifier=django-guestbook",
-        "ExecStart=/usr/local/bin/djangoctl guestbook exec current serve",
+        "ExecStart=/usr/local/bin/djangoctl guestbook exec current serve django-guestbook.socket",
     ]
     assert [line for line in after if line not in before] == [
         "After=network-online.target",
@@ -274,7 +298,9 @@ def test_plain_unit_starts_gunicorn_as_the_service_does(app_settings, monkeypatc
     monkeypatch.setattr(launch.os, "chdir", lambda _path: None)
     monkeypatch.setattr(launch.os, "execvpe", lambda _name, words, _environment: started.append(words))
     monkeypatch.setattr(launch, "GUNICORN", Path("/usr/lib/djangofleet/gunicorn.conf.py"))
-    launch.run(app, "current", ["serve"])
+    for name, value in {"LISTEN_PID": os.getpid(), "LISTEN_FDS": 1, "LISTEN_FDNAMES": "a.socket"}.items():
+        monkeypatch.setenv(name, str(value))
+    launch.run(app, "current", ["serve", "a.socket"])
     plain = ways.plain_unit(
         "[Service]\nRequires=\nAfter=\nSockets=\nRuntimeDirectory=\nSyslogIdentifier=\nExecStart=\n",
         "guestbook.wsgi:application",

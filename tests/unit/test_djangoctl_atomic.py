@@ -98,7 +98,7 @@ def test_a_file_with_a_secret_is_private_from_the_first_moment(tmp_path, monkeyp
 
 def test_what_a_link_points_to_is_not_written(tmp_path):
     (tmp_path / "target").write_text("mine")
-    (tmp_path / f".file.{os.getpid()}").symlink_to("target")
+    (tmp_path / ".file.new").symlink_to("target")
     atomic.write(tmp_path / "file", "new")
     assert (tmp_path / "target").read_text() == "mine"
     assert sorted(os.listdir(tmp_path)) == ["file", "target"]

@@ -13,6 +13,7 @@ import tempfile
 from collections import namedtuple
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import djangoctl.app
 import pytest
@@ -329,6 +330,19 @@ def test_the_shell_completes(words, offered):
         assert offered == set(result.stdout.split())
 
 
+def test_the_shell_completes_releases_wherever_apps_lie(app, make_release):
+    make_release(app, "v1-1")
+    script = 'source "$1"; COMP_WORDS=(djangoctl shop activate v); COMP_CWORD=3; _djangoctl; echo "${COMPREPLY[@]}"'
+    result = subprocess.run(
+        ["bash", "-c", script, "bash", str(ROOT / "roles/django/files/completion")],
+        env={**os.environ, "DJANGOFLEET_CONFIG": str(app.config.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == ["v1-1"]
+
+
 def test_status_names_the_holder_of_the_lock(ctl, app, monkeypatch):
     monkeypatch.setenv("DJANGOCTL_ACTOR", "ada")
     assert ctl("shop", "status", "--json")[1]["lock"] is None
@@ -366,6 +380,7 @@ def test_activating_and_going_back(ctl, app, make_release, monkeypatch):
     assert ctl("shop", "activate", "v1-1", "--json")[1]["changed"] is False
     assert ctl("shop", "activate", "v2-1", "--json")[1] == {"release": "v2-1", "before": "v1-1", "changed": True}
     assert ctl("shop", "rollback", "--json")[1] == {"release": "v1-1", "before": "v2-1", "changed": True}
+    assert ctl("shop", "rollback", "--json")[1]["code"] == 2, "back to what was rolled back from"
     assert ctl("shop", "rollback", "v2-1", "--json")[1]["release"] == "v2-1"
     assert [(line["action"], line["release"], line["before"], line["actor"]) for line in audited()] == [
         ("activate", "v1-1", None, "ada"),
@@ -373,6 +388,13 @@ def test_activating_and_going_back(ctl, app, make_release, monkeypatch):
         ("rollback", "v1-1", "v2-1", "ada"),
         ("rollback", "v2-1", "v1-1", "ada"),
     ]
+
+
+@pytest.mark.parametrize("action", ["activate", "rollback"])
+def test_a_dry_run_tells_of_a_release_that_cannot_go_live(ctl, app, make_release, action):
+    make_release(app, "v1-1", state="failed")
+    code, answer, _err = ctl("shop", action, "v1-1", "--dry-run", "--json")
+    assert (code, answer["message"]) == (2, "shop: release v1-1 is failed, only a good one can go live")
 
 
 @pytest.mark.parametrize("action", ["activate", "rollback"])
@@ -400,6 +422,7 @@ def test_a_live_release_can_be_left_alone(ctl, app, make_release, system, action
     assert ctl("shop", action, "v2-1", "--json")[1]["changed"] is True
     assert ctl("shop", action, "v1-1", "--unless-live", "--json")[1]["changed"] is True
     assert releases.live_id(app) == "v1-1"
+    assert releases.read_json(app.root / "live.json")["rolled_back"] == ["v2-1"], "it failed on another host"
 
 
 def test_a_process_that_a_swap_has_broken_is_a_warning(ctl, app, make_release, system):
@@ -518,55 +541,85 @@ def test_a_build_without_a_source_is_refused(ctl, built):
     assert (code, answer["message"], built) == (2, "shop: a build needs a source", [])
 
 
-@pytest.mark.parametrize("left_behind", [False, True])
-def test_a_rehearsal_shows_the_plan_and_leaves_no_release(ctl, app, built, make_release, monkeypatch, left_behind):
-    if left_behind:
-        (app.releases / ".rehearsal/source").mkdir(
-            parents=True
-        )  # of an interrupted rehearsal; make_release would fail on it
-    seen = []
-    monkeypatch.setattr(cli, "plan", lambda _app, trial, _system: seen.append(trial.path.exists()) or [{"x": 1}])
-    words = ("shop", "build", "--revision", "abc", "--version", "v1", "--tree", "/srv/repo", "--rehearse", "--json")
-    answer = ctl(*words)[1]
-    assert answer["release"].startswith("v1-")
-    assert (answer["changed"], answer["plan"], answer["warnings"]) == (True, [{"x": 1}], ["mind the gap"])
-    assert (built[0][0], built[0][1].tree, seen) == (".rehearsal", Path("/srv/repo"), [True])
-    assert [path.name for path in app.releases.iterdir()] == [".packages"]
-    assert audited() == []
-
-
-def test_a_rehearsal_whose_plan_fails_leaves_no_release(ctl, app, built, monkeypatch):
-    def fail(*_words):
-        raise errors.MigrationError("no answer")
-
-    monkeypatch.setattr(cli, "plan", fail)
-    assert ctl("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--rehearse", "--json")[0] == 5
-    assert [path.name for path in app.releases.iterdir()] == [".packages"]
-
-
 REHEARSE = ("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--rehearse", "--json")
 
 
-@pytest.mark.parametrize("to_the_log", [True, False])
-def test_a_rehearsal_whose_build_fails_shows_its_log_and_leaves_no_release(ctl, app, monkeypatch, to_the_log):
-    def build(app, identity, source, system, **facts):
-        trial = app.releases / identity
-        trial.mkdir()
-        (trial / "build.log").write_text("".join(f"line {number}\n" for number in range(300)))
-        hint = f"the whole log is in {trial}/build.log" if to_the_log else "set project_dir"
-        raise errors.BuildError("it broke", hint=hint, log="line 299" if to_the_log else "")
+@pytest.fixture
+def rehearsed(monkeypatch, make_release):
+    """`rehearsed(error)`: rehearsals without a build, which may fail; returns what they were asked for."""
+    asked = []
 
-    monkeypatch.setattr(cli, "build", build)
-    code, answer, _err = ctl(*REHEARSE)
-    assert (code, answer["message"]) == (4, "it broke")
-    lines = answer["log"].splitlines()
-    assert ".rehearsal" not in answer["hint"], "it names a file that is gone"
-    if to_the_log:
-        assert (lines[0], lines[-1]) == ("line 100", "line 299")
-        assert "nothing of the rehearsal was kept" in answer["hint"]
-    else:
-        assert (lines, answer["hint"]) == ([], "set project_dir")
-    assert [path.name for path in app.releases.iterdir()] == [".packages"]
+    def prepare(error=None):
+        @contextmanager
+        def rehearsal(app, identity, source, system, **facts):
+            asked.append((identity, source.tree))
+            if error:
+                raise error
+            yield releases.Release(app.root, {"warnings": ["mind the gap"]}), {"sandbox": ["X=y"]}
+
+        monkeypatch.setattr(cli, "rehearsal", rehearsal)
+        return asked
+
+    return prepare
+
+
+def test_a_rehearsal_shows_the_plan(ctl, app, rehearsed, monkeypatch):
+    asked, planned = rehearsed(), []
+    monkeypatch.setattr(cli, "plan", lambda *_words, **options: planned.append(options) or [{"x": 1}])
+    answer = ctl(*REHEARSE, "--version", "v1")[1]
+    assert answer["release"].startswith("v1-")
+    assert (answer["changed"], answer["plan"], answer["warnings"]) == (True, [{"x": 1}], ["mind the gap"])
+    assert asked == [(answer["release"], Path("/srv/repo"))]
+    assert planned == [{"sandbox": ["X=y"]}]
+    assert audited() == []
+
+
+@pytest.mark.parametrize(("error", "code"), [(errors.BuildError("it broke"), 4), (errors.MigrationError("no"), 5)])
+def test_a_rehearsal_that_fails(ctl, rehearsed, error, code):
+    rehearsed(error)
+    found, answer, _err = ctl(*REHEARSE)
+    assert (found, answer["message"]) == (code, error.message)
+
+
+@pytest.fixture
+def scratch(app, tmp_path):
+    """A configuration that a run would write: the same, with another environment."""
+    directory = tmp_path / "run/check/shop"
+    shutil.copytree(app.config, directory)
+    (directory / "env").write_text('STRIPE_KEY="x"\n')
+    return directory
+
+
+def test_a_rehearsal_takes_the_configuration_that_a_run_would_write(ctl, app, scratch, system, monkeypatch):
+    """New code and the variable that it needs come in one run."""
+    seen = []
+
+    def rehearsal(app, identity, source, system, **facts):
+        seen.append((app.config, (app.config / "env").read_text()))
+        raise errors.BuildError("seen enough")
+
+    monkeypatch.setattr(cli, "rehearsal", rehearsal)
+    before = {path: path.read_bytes() for path in app.config.rglob("*") if path.is_file()}
+    ctl(*REHEARSE, "--config", str(scratch))
+    assert seen == [(scratch, 'STRIPE_KEY="x"\n')]
+    assert {path: path.read_bytes() for path in app.config.rglob("*") if path.is_file()} == before
+
+
+def test_a_change_of_settings_alone_is_told(ctl, app, scratch, built):
+    identity = ctl("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--json")[1]["release"]
+    ctl("shop", "activate", identity)
+    again = ctl("shop", "build", "--revision", "abc", "--dry-run", "--json")[1]
+    changed = ctl("shop", "build", "--revision", "abc", "--dry-run", "--config", str(scratch), "--json")[1]
+    assert [(found["release"], found["changed"], found["pending"]) for found in (again, changed)] == [
+        (identity, False, False),
+        (identity, False, True),
+    ]
+
+
+def test_a_configuration_to_rehearse_builds_no_release(ctl, app, scratch, built):
+    assert ctl("shop", "build", "--revision", "abc", "--tree", "/x", "--config", str(scratch), "--json")[0] == 2
+    assert ctl(*REHEARSE, "--config", str(scratch.parent))[0] == 2, "it is not named as the app"
+    assert built == []
 
 
 def test_a_rehearsal_without_free_space(ctl, app, monkeypatch):
@@ -755,8 +808,14 @@ def test_logs_are_those_of_this_app_alone(ctl, make_app, monkeypatch):
         cli.subprocess, "run", lambda words, **_options: seen.append(words) or subprocess.CompletedProcess(words, 0)
     )
     assert ctl("shop", "logs", "--lines", "7", "--follow")[0] == 0
-    units = [word.removeprefix("--unit=") for word in seen[0] if word.startswith("--unit=")]
-    assert units == ["django-shop.service", "django-shop-next.service", "django-shop-mail@*.service"]
+    units = {word.removeprefix("--unit=") for word in seen[0] if word.startswith("--unit=")}
+    names = {"django-shop.service", "django-shop.socket", "django-shop-next.service", "django-shop-mail@*.service"}
+    assert units == names
+    # What runs is listed too, until an activation has removed it.
+    (swap.units.DIRECTORY / "django-shop-old.service").write_text("[Unit]\nX-Djangofleet-App=shop\n")
+    (swap.units.DIRECTORY / "django-shop-two.service").write_text("[Unit]\nX-Djangofleet-App=shop-two\n")
+    assert ctl("shop", "logs")[0] == 0
+    assert {word.removeprefix("--unit=") for word in seen[1] if "unit=" in word} == {*names, "django-shop-old.service"}
     assert {"--lines=7", "--follow"} <= set(seen[0])
 
 
@@ -768,6 +827,9 @@ def started(app, make_release, monkeypatch):
     swap.pin_configuration(app)
     seen = []
     monkeypatch.setattr(launch.os, "execvpe", lambda *words: seen.append(words))
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    monkeypatch.setenv("LISTEN_FDNAMES", "django-shop.socket")
     monkeypatch.chdir("/")
 
     def run(*words):
@@ -806,6 +868,7 @@ def test_a_process_keeps_the_umask_of_its_unit(app, make_release, monkeypatch):
     swap.pin_configuration(app)
     seen = []
     monkeypatch.setattr(launch.os, "execvpe", lambda *_words: seen.append(os.umask(0o027)))
+    monkeypatch.setattr(launch, "_require_sockets", lambda *_words: None)
     monkeypatch.chdir("/")
     before = os.umask(0o027)
     try:
@@ -1023,7 +1086,7 @@ def module():
     return loaded
 
 
-PARAMS = dict.fromkeys(["revision", "version", "source", "release"])
+PARAMS = dict.fromkeys(["revision", "version", "scm_version", "config", "source", "release"])
 PARAMS |= {"allow_destructive": False, "allow_schema_ahead": False}
 
 
@@ -1031,13 +1094,31 @@ PARAMS |= {"allow_destructive": False, "allow_schema_ahead": False}
 @pytest.mark.parametrize("source", [("tree", "/srv/my repo"), ("archive", "/tmp/x.tar.gz"), ("package", "-e x==1")])
 @pytest.mark.parametrize("check", [True, False])
 def test_djangoctl_parses_the_command_line_of_the_module(module, version, source, check):
-    params = PARAMS | {"app": "shop", "state": "built", "revision": "-abc", "version": version}
+    params = PARAMS | {"app": "shop", "state": "built", "revision": "-abc", "version": version, "config": "/run/x/shop"}
     params["source"] = dict.fromkeys(["tree", "archive", "path", "package"]) | dict([source])
     options = cli.parser().parse_args(module.words(params, check))
     assert (options.app, options.command, options.json, options.rehearse) == ("shop", "build", True, check)
     assert options.dry_run is False, "a dry run rehearses nothing"
+    assert options.config == (Path("/run/x/shop") if check else None)
     assert (options.revision, options.version) == ("-abc", version or "")
     assert str(getattr(options, source[0])) == source[1]
+
+
+def test_the_module_fetches(module):
+    source = {"git": "git@git.example.com:acme/shop.git", "key_file": "/run/x.key", "known_hosts_file": None}
+    params = PARAMS | {"app": "shop", "state": "fetched", "source": source, "version": "v1"}
+    for check in (True, False):
+        options = cli.parser().parse_args(module.words(params, check))
+        assert (options.command, options.repository, options.version) == ("fetch", source["git"], "v1")
+        assert (options.key, options.known_hosts) == (Path("/run/x.key"), None)
+    assert cli.parser().parse_args(module.words(params | {"version": None}, False)).version == "HEAD"
+
+
+@pytest.mark.parametrize("version", [None, "1.4.post5+gabc"])
+def test_the_version_from_git_reaches_the_release(module, ctl, built, version):
+    params = PARAMS | {"app": "shop", "state": "built", "revision": "abc", "source": {"tree": "/x"}}
+    ctl(*module.words(params | {"scm_version": version}, False))
+    assert built[0][2]["scm_version"] == (version or "")
 
 
 def test_a_build_without_a_source_is_no_rehearsal(module):
@@ -1070,6 +1151,49 @@ def test_the_module_asks_for_a_release(module, state, check, verb, dry, allowed)
     # The earlier release ran on this schema a moment ago. Where it is still live, it is left alone.
     assert getattr(options, "allow_schema_ahead", allowed) == (allowed or state == "reverted")
     assert getattr(options, "unless_live", False) == (state == "reverted")
+
+
+class Ended(Exception):
+    """What a module answers."""
+
+
+@pytest.mark.parametrize("state", ["fetched", "built", "absent"])
+@pytest.mark.parametrize("check", [False, True])
+def test_check_mode_says_that_an_older_djangoctl_rehearses_nothing(module, monkeypatch, tmp_path, state, check):
+    """A run replaces it first; check mode cannot, and must not fail where the run would not."""
+    warned = []
+
+    def end(**answer):
+        raise Ended(answer)
+
+    fake = SimpleNamespace(
+        params=PARAMS | {"app": "shop", "state": state, "actor": "", "rollout": "", "allow_data_removal": False},
+        check_mode=check,
+        run_command=lambda _words: (2, "", "usage: djangoctl\ndjangoctl: error: invalid choice: 'fetch'"),
+        warn=warned.append,
+        exit_json=end,
+        fail_json=end,
+    )
+    fake.params["source"] = {"git": "x", "tree": "/x"}
+    monkeypatch.setattr(module, "AnsibleModule", lambda **_options: fake)
+    monkeypatch.setattr(module, "PROGRAM", __file__)
+    monkeypatch.setattr(module.os.path, "exists", lambda _path: True)
+    monkeypatch.setattr(module, "unknown", lambda _params: False)
+    with pytest.raises(Ended) as ended:
+        module.main()
+    answer = ended.value.args[0]
+    assert ("msg" in answer) is not check
+    assert len(warned) == check
+    if check:
+        assert (answer["changed"], answer["pending"]) == (True, True)
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_module_removes_an_app(module, check, allowed):
+    params = PARAMS | {"app": "shop", "state": "absent", "allow_data_removal": allowed}
+    options = cli.parser().parse_args(module.words(params, check))
+    assert (options.command, options.dry_run, options.with_data) == ("remove", check, allowed)
 
 
 def test_the_module_rolls_back_to_the_previous_release(module):

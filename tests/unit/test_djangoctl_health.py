@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from djangoctl import health, output, swap
+from djangoctl import health, output, swap, units
 from djangoctl import release as releases
 from test_djangoctl_swap import SERVICE, SOCKET, FakeSystemd
 
@@ -97,7 +97,7 @@ def system(app, make_release):
 def behind(make_app, app, nginx, domains=("shop.test",), tls=False, **settings):
     """The app again, as it is when Nginx of this host serves it."""
     site = {"domains": list(domains), "port": nginx.server_address[1], "tls": tls}
-    return make_app(**{"listen": app.listen, "domains": app["domains"], "site": site, **settings})
+    return make_app(**{"listen": units.listening(app), "domains": app["domains"], "site": site, **settings})
 
 
 def found(result, kind="faults"):
@@ -117,7 +117,7 @@ def test_the_service_is_asked_as_nginx_asks_it(app, system, gunicorn):
     assert answer.pop("seconds") < 5
     assert answer == {
         "through": "socket",
-        "address": app.listen,
+        "address": units.listening(app),
         "domain": "shop.test",
         "path": "/",
         "ok": True,
@@ -129,7 +129,8 @@ def test_the_service_is_asked_as_nginx_asks_it(app, system, gunicorn):
 def test_a_service_on_tcp(make_app, system, app, serve):
     server = serve(Tcp, ("127.0.0.1", 0))
     port = server.server_address[1]
-    swap.pin_configuration(make_app(listen=f"0.0.0.0:{port}"))
+    moved = make_app(listen=f"0.0.0.0:{port}")
+    (units.DIRECTORY / SOCKET).write_text((moved.config / "units" / SOCKET).read_text())
     assert health.report(app, system)["answers"][0]["address"] == f"127.0.0.1:{port}"
 
 
@@ -182,7 +183,7 @@ def test_each_domain_is_asked_through_nginx(make_app, app, system, nginx):
 )
 def test_the_settings_of_the_gate_decide(make_app, app_settings, app, system, gunicorn, answer, given, serves):
     gunicorn.answer = lambda _host: answer
-    app = make_app(listen=app.listen, domains=app["domains"], health=app_settings["health"] | given)
+    app = make_app(listen=units.listening(app), domains=app["domains"], health=app_settings["health"] | given)
     swap.pin_configuration(app)
     result = health.report(app, system)
     assert result["serves"] is serves
@@ -191,7 +192,7 @@ def test_the_settings_of_the_gate_decide(make_app, app_settings, app, system, gu
 
 def test_the_path_of_the_gate_is_asked(make_app, app_settings, app, system, gunicorn):
     settings = app_settings["health"] | {"path": "/healthz?full=1"}
-    swap.pin_configuration(make_app(listen=app.listen, health=settings))
+    swap.pin_configuration(make_app(listen=units.listening(app), health=settings))
     health.report(app, system)
     assert [path for path, _headers in gunicorn.asked] == ["/healthz?full=1"]
 
@@ -306,7 +307,9 @@ WORKER, TIMER = "django-shop-worker.service", "django-shop-clear.timer"
 def busy(make_app, app, system):
     """The app with a process and a timer, which are up."""
     system.up |= {WORKER, TIMER}
-    return make_app(listen=app.listen, processes=[WORKER], timers=[TIMER])
+    app = make_app(listen=units.listening(app), domains=app["domains"], processes=[WORKER], timers=[TIMER])
+    assert swap.activate(app, releases.read(app, "v1-1"), system)
+    return app
 
 
 def test_processes_and_timers_are_shown(busy, system):
@@ -388,7 +391,7 @@ def test_a_worker_that_gunicorn_ended_is_none(app, system):
 
 
 def test_the_setting_is_named_as_the_inventory_has_it(make_app, app, system):
-    app = make_app(listen=app.listen, path="django_apps[shop]")
+    app = make_app(listen=units.listening(app), path="django_apps[shop]")
     system.logged = [(SERVICE, "Worker (pid:9) was sent SIGABRT!")]
     (warning,) = health.report(app, system)["warnings"]
     assert warning["found"] == f"processes of {SERVICE} ended by SIGABRT: 1 in a day"

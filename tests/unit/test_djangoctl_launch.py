@@ -121,7 +121,17 @@ def executed(monkeypatch):
     calls = []
     monkeypatch.setattr(os, "execvpe", lambda *call: calls.append((os.getcwd(), *call)))
     monkeypatch.chdir("/")
+    hand_over(monkeypatch, LISTEN_FDS="1", LISTEN_FDNAMES=A)
     return calls
+
+
+A, B = "django-shop.socket", "django-shop-0123abcd.socket"
+
+
+def hand_over(monkeypatch, **given):
+    """What systemd tells a service about its sockets, see sd_listen_fds(3)."""
+    for name, value in {"LISTEN_PID": str(os.getpid()), **given}.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_serving_is_gunicorn_in_the_release_itself(make_app, make_release, executed):
@@ -135,6 +145,38 @@ def test_serving_is_gunicorn_in_the_release_itself(make_app, make_release, execu
     assert words[1:] == ["--config", str(launch.GUNICORN), "shop.wsgi:application"]
     assert launch.GUNICORN.is_file()
     assert environment["RELEASE_ID"] == "v1-1"
+
+
+@pytest.mark.parametrize(
+    ("units", "given", "refused"),
+    [
+        ([A], {"LISTEN_FDS": "1", "LISTEN_FDNAMES": A}, ""),
+        ([B], {"LISTEN_FDS": "2", "LISTEN_FDNAMES": f"{A}:{B}"}, ""),
+        ([], {"LISTEN_FDS": "1", "LISTEN_FDNAMES": A}, ""),  # started by a unit of an older role
+        ([A], {}, "none"),
+        ([], {}, "none"),
+        ([A], {"LISTEN_FDS": "0", "LISTEN_FDNAMES": ""}, "none"),
+        ([], {"LISTEN_FDS": "0", "LISTEN_FDNAMES": ""}, "none"),
+        ([A], {"LISTEN_FDS": "1", "LISTEN_FDNAMES": B}, B),
+        ([A], {"LISTEN_FDS": "1", "LISTEN_FDNAMES": A, "LISTEN_PID": "1"}, "none"),  # meant for somebody else
+    ],
+)
+def test_gunicorn_needs_its_sockets(make_app, make_release, executed, monkeypatch, units, given, refused):
+    """It would bind 127.0.0.1:8000 by itself, and the site would be down behind a service that is up."""
+    app = make_app()
+    make_release(app, "v1-1", live=True, **RECORD)
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        monkeypatch.delenv(name)
+    if given:
+        hand_over(monkeypatch, **given)
+    if refused:
+        with pytest.raises(ConfigError) as caught:
+            launch.run(app, "current", ["serve", *units])
+        assert "has not handed over" in caught.value.message
+        assert caught.value.message.endswith(f"it gave: {refused}")
+    else:
+        launch.run(app, "current", ["serve", *units])
+    assert len(executed) == (0 if refused else 1)
 
 
 def test_the_gate_runs_in_the_next_release(make_app, make_release, executed):

@@ -20,6 +20,7 @@ DESTRUCTIVE = {
 HOOKS = {
     "before_migrate": ["one", "two"],
     "after_migrate": ["three"],
+    "after_first_migrate": ["load data"],
     "before_activate": ["x"],
     "after_activate": ["y"],
 }
@@ -30,6 +31,7 @@ class FakeSystemd:
 
     def __init__(self, steps):
         self.steps, self.left, self.ran, self.failing = steps, steps, [], {}
+        self.facts = {}  # what plan.py tells besides
 
     def manage(self, app, release, words, **options):
         self.ran.append((release, " ".join(words), options))
@@ -37,9 +39,9 @@ class FakeSystemd:
         steps = self.steps
         if name == "plan" and MIGRATE in self.words:
             name, steps = "plan again", self.left
-        if name in self.failing:
-            return subprocess.CompletedProcess(words, 1, self.failing[name], None)
-        said = f"noise\n{MARK}{json.dumps({'steps': steps})}\nmore noise\n"
+        for failing in {name, words[0]} & set(self.failing):
+            return subprocess.CompletedProcess(words, 1, self.failing[failing], None)
+        said = f"noise\n{MARK}{json.dumps({'steps': steps, **self.facts})}\nmore noise\n"
         return subprocess.CompletedProcess(words, 0, said if name.startswith("plan") else f"output of {name}\n", None)
 
     @property
@@ -80,6 +82,23 @@ def test_statements_wait_for_a_lock_no_longer_than_lock_timeout(app, release):
     assert options["environment"] == {"PGOPTIONS": "-c lock_timeout=7s"}
 
 
+@pytest.mark.parametrize("limit", ["", "0"])
+def test_the_limit_can_be_left_out(make_app, release, limit):
+    system = FakeSystemd([SAFE])
+    migrate(make_app(lock_timeout=limit), release, system)
+    ((_release, _words, options),) = [entry for entry in system.ran if entry[1] == MIGRATE]
+    assert options["environment"] == {}, "PgBouncer refuses a startup parameter that it does not know"
+
+
+def test_the_limit_comes_after_what_the_app_says(app, release):
+    """Otherwise what was planned in one schema would be migrated in another."""
+    system = FakeSystemd([SAFE])
+    system.facts = {"pgoptions": "-c search_path=shop"}
+    migrate(app, release, system)
+    ((_release, _words, options),) = [entry for entry in system.ran if entry[1] == MIGRATE]
+    assert options["environment"] == {"PGOPTIONS": "-c search_path=shop -c lock_timeout=7s"}
+
+
 def test_an_empty_plan_runs_nothing(app, release):
     system = FakeSystemd([])
     assert migrate(app, release, system) == []
@@ -101,6 +120,50 @@ def test_destructive_operations_are_refused_by_name(app, release):
     assert error.log == "shop.0003_less: Remove field note from entry\nshop.0003_less: Delete model Tag"
     assert (error.code, error.state) == (5, "release old is still live")
     assert "allow_destructive_migrations=true" in error.hint
+
+
+def test_nothing_is_destructive_for_a_new_database(app, make_release):
+    system = FakeSystemd([SAFE, DESTRUCTIVE])
+    system.facts = {"new": True}
+    steps = migrate(app, make_release(app, "one", application="x:y"), system)
+    assert [step["destructive"] for step in steps] == [[], []]
+    assert MIGRATE in system.words
+
+
+def test_while_a_release_is_live_a_database_without_migrations_is_guarded(app, release):
+    system = FakeSystemd([SAFE, DESTRUCTIVE])
+    system.facts = {"new": True}
+    with pytest.raises(MigrationError, match="migrations that destroy or rewrite data"):
+        migrate(app, release, system)
+
+
+def test_first_migrations_that_failed_can_go_on(app, make_release):
+    """The database is not new any more, and the guard's advice could not be followed: nothing is live."""
+    release = make_release(app, "one", application="x:y", migrations=["shop.0001_initial"])
+    system = FakeSystemd([SAFE, DESTRUCTIVE])
+    system.facts, system.left, system.failing[MIGRATE] = {"new": True}, [DESTRUCTIVE], "no\n"
+    with pytest.raises(MigrationError, match="a migration of release one failed"):
+        migrate(app, release, system)
+    system = FakeSystemd([DESTRUCTIVE])
+    migrate(app, release, system)
+    assert system.words == ["one", "two", MIGRATE, "load data", "three"]
+    assert "first" not in noted(app)
+
+
+def test_a_new_database_gets_its_data_once(app, make_release):
+    release = make_release(app, "one", application="x:y", migrations=["shop.0001_initial"])
+    system = FakeSystemd([SAFE])
+    system.facts, system.failing["load"] = {"new": True}, "no such fixture\n"
+    with pytest.raises(HookError, match=r"hooks\.after_first_migrate"):
+        migrate(app, release, system)
+    assert system.words == ["one", "two", MIGRATE, "load data"]
+    system = FakeSystemd([])
+    migrate(app, release, system)
+    assert system.words == ["load data", "three"], "it failed, and nothing of it was forgotten"
+    for steps in ([], [SAFE]):
+        system = FakeSystemd(steps)
+        migrate(app, release, system)
+        assert "load data" not in system.words
 
 
 def test_destructive_operations_run_when_allowed(app, release):

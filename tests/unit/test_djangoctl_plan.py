@@ -23,6 +23,13 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.envi
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 print("noise of the settings")
 """
+MODELS = """
+from django.db import models
+
+
+class Entry(models.Model):
+    pass
+"""
 WSGI = """
 import os
 from django.core.wsgi import get_wsgi_application
@@ -46,11 +53,20 @@ migrations.CreateModel("Entry", [
 migrations.CreateModel("Tag", [("id", models.BigAutoField(primary_key=True))]),
 """
 FRESH = 'migrations.CreateModel("Fresh", [("id", models.BigAutoField(primary_key=True)), ("a", models.TextField())])'
+LONG = f"DELETE FROM t WHERE a IN ({'1, ' * 50}1)"
 # The second migration of each app, and what of it is destructive.
 CASES = {
     "remove_field": ('migrations.RemoveField("entry", "title")', ["Remove field title from entry"]),
     "delete_model": ('migrations.DeleteModel("Tag")', ["Delete model Tag"]),
-    "sql": ('migrations.RunSQL("SELECT 1")', ["Raw SQL operation"]),
+    "sql": ('migrations.RunSQL("SELECT 1")', ["SQL: SELECT 1"]),
+    "sql_of_both_kinds": (
+        "migrations.RunSQL('CREATE INDEX i ON t (a); -- DROP\\nDROP TABLE old;')",
+        ["SQL: DROP TABLE old"],
+    ),
+    "sql_with_values": ('migrations.RunSQL([("UPDATE t SET a = %s", ["x"])])', ["SQL: UPDATE t SET a = %s"]),
+    "long_sql": (f'migrations.RunSQL("DELETE FROM t WHERE a IN ({"1, " * 50}1)")', [f"SQL: {LONG[:99]}…"]),
+    "sql_that_adds": ('migrations.RunSQL("CREATE UNIQUE INDEX i ON t (a)", migrations.RunSQL.noop)', []),
+    "no_sql": ("migrations.RunSQL(migrations.RunSQL.noop)", []),
     "rename_field": (
         'migrations.RenameField("entry", "title", "name")',
         ["Rename field title on entry to name"],
@@ -82,7 +98,7 @@ CASES = {
         f'{FRESH}, migrations.RemoveField("fresh", "a"), migrations.RemoveField("entry", "note")',
         ["Remove field note from entry"],
     ),
-    "fresh_sql": (f'{FRESH}, migrations.RunSQL("SELECT 1")', ["Raw SQL operation"]),
+    "fresh_sql": (f'{FRESH}, migrations.RunSQL("SELECT 1")', ["SQL: SELECT 1"]),
     # Harmless
     "widen": ('migrations.AlterField("entry", "title", models.CharField(max_length=80))', []),
     "relabel": ('migrations.AlterField("entry", "note", models.TextField(blank=True, help_text="x"))', []),
@@ -162,13 +178,51 @@ def test_every_pending_operation_is_listed(steps):
 
 
 def test_without_pending_migrations_the_plan_is_empty(project):
-    assert project.nothing_to_do == {"vendor": "sqlite", "steps": []}
+    assert project.nothing_to_do == {"vendor": "sqlite", "new": False, "pgoptions": "", "steps": []}
 
 
 def test_on_a_new_database_only_sql_is_destructive(project, tmp_path):
-    found = answer(project(DATABASE=str(tmp_path / "new.sqlite3")))
+    found = answer(project(DATABASE=str(tmp_path / "new.sqlite3"), PGOPTIONS="-c x=1"))
     assert len(found["steps"]) == 2 * len(CASES)
-    assert {operation for step in found["steps"] for operation in step["destructive"]} == {"Raw SQL operation"}
+    assert {operation[:5] for step in found["steps"] for operation in step["destructive"]} == {"SQL: "}
+    assert (found["new"], found["pgoptions"]) == (True, "-c x=1")
+
+
+@pytest.mark.parametrize(("table", "new"), [("within_entry", False), ("spatial_ref_sys", True)])
+def test_a_database_with_tables_of_the_project_is_not_new(project, tmp_path, table, new):
+    """Restored without its record of migrations, say. What an extension brings does not count."""
+    with sqlite3.connect(tmp_path / "old.sqlite3") as connection:
+        connection.execute(f"create table {table} (id integer)")
+    for name in CASES:
+        (project.root / name / "models.py").write_text(MODELS)
+    assert answer(project(DATABASE=str(tmp_path / "old.sqlite3")))["new"] is new
+
+
+@pytest.mark.parametrize(
+    ("statement", "harmless"),
+    [
+        ("CREATE INDEX CONCURRENTLY i ON t (a)", True),
+        ("create table t (a int references b on delete cascade on update restrict)", True),
+        ("CREATE EXTENSION IF NOT EXISTS pg_trgm", True),
+        ("CREATE VIRTUAL TABLE x USING fts5(title)", True),
+        ("INSERT INTO t (a) VALUES ('DROP TABLE t; it''s a delete')", True),
+        ("INSERT INTO t SELECT $x$ update $x$", True),
+        ('CREATE TABLE "update" (a int)', True),
+        ("INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET a = 1", False),
+        ("INSERT INTO t WITH d AS (DELETE FROM o RETURNING *) SELECT * FROM d", False),
+        ("CREATE OR REPLACE VIEW v AS SELECT 1", False),
+        ("CREATE TRIGGER x BEFORE INSERT ON t EXECUTE FUNCTION f()", False),
+        ("ALTER TABLE t DROP COLUMN a", False),
+        ("ALTER TABLE t ALTER COLUMN a TYPE int", False),
+        ("TRUNCATE t", False),
+        ("WITH d AS (DELETE FROM t RETURNING *) SELECT 1", False),
+        ("VACUUM", False),
+        ("DO $$ BEGIN DROP TABLE t; END $$", False),
+        ("INSERTX INTO t", False),
+    ],
+)
+def test_sql_is_judged_by_its_statements(statement, harmless):
+    assert plan.is_harmless_sql(statement) is harmless
 
 
 def test_planning_changes_nothing_in_the_database(project, steps):

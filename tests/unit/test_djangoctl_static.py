@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import stat
 import subprocess
 
 import pytest
-from djangoctl import build
+from djangoctl import compress as compression
+from djangoctl.release import Release
 from djangoctl.static import publish
 
 HASHED = "css/site.0123456789ab.css"
@@ -118,6 +120,25 @@ def test_links_are_not_followed_out_of_the_release(app, make_release, published,
     assert published() == {"a.css": "1"}
 
 
+def test_a_static_directory_that_leads_out_of_the_release_is_not_published(app, make_release, published, tmp_path):
+    """So a release of an earlier version, which was built without care, gives nothing away either."""
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret/key").write_text("s3cret")
+    release = make_release(app, "one")
+    (release.path / "static").rmdir()
+    (release.path / "static").symlink_to("source/collected")
+    (release.path / "source/collected").symlink_to(tmp_path / "secret")
+    assert publish(app, release) == 0
+    assert published() == {}
+
+
+def test_fifos_are_left_out(app, make_release, published):
+    release = make_release(app, "one", {"a.css": "1"})
+    os.mkfifo(release.path / "static/b.css")
+    assert publish(app, release) == 1
+    assert published() == {"a.css": "1"}
+
+
 def test_static_files_collected_inside_of_the_source(app, make_release, published):
     release = make_release(app, "one")
     collected = release.path / "source/shop/collected"
@@ -140,12 +161,11 @@ def test_published_files_are_world_readable(app, make_release):
 def test_published_files_are_replaced_atomically(app, make_release, published, monkeypatch):
     publish(app, make_release(app, "one", {"a.css": "one"}))
 
-    def full(source, target, **_options):
-        with open(target, "w") as handle:
-            handle.write("tw")
+    def full(_source, target):
+        target.write(b"tw")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     with pytest.raises(OSError, match="No space left"):
         publish(app, make_release(app, "two", {"a.css": "two!"}))
     assert published()["a.css"] == "one"
@@ -157,12 +177,12 @@ def test_published_files_are_replaced_atomically(app, make_release, published, m
 @pytest.fixture
 def compress(tmp_path):
     def run(files):
-        root = tmp_path / "collected"
+        root = tmp_path / "release/static"
         for name, content in files.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(content)
             os.utime(root / name, (1, 1))
-        build.precompress(root)
+        compression.compress(Release(root.parent, {}))
         return root, sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
     return run
@@ -170,7 +190,7 @@ def compress(tmp_path):
 
 @pytest.fixture
 def without_brotli(monkeypatch):
-    monkeypatch.setattr(build.shutil, "which", lambda _name: None)
+    monkeypatch.setattr(compression.shutil, "which", lambda _name: None)
 
 
 TEXT = b"body { color: black }\n" * 100
@@ -213,23 +233,98 @@ def test_files_that_do_not_shrink_are_left_alone(compress, name, content):
 @pytest.mark.usefixtures("without_brotli")
 def test_links_are_left_alone(compress, tmp_path):
     (tmp_path / "outside.css").write_bytes(TEXT)
-    (tmp_path / "collected").mkdir()
-    (tmp_path / "collected/a.css").symlink_to(tmp_path / "outside.css")
+    (tmp_path / "release/static").mkdir(parents=True)
+    (tmp_path / "release/static/a.css").symlink_to(tmp_path / "outside.css")
     assert compress({})[1] == ["a.css"]
+
+
+@pytest.mark.usefixtures("without_brotli")
+def test_what_the_build_left_at_the_name_is_replaced(compress, tmp_path):
+    (tmp_path / "target").write_bytes(b"root's own")
+    (tmp_path / "release/static/b.css.gz").mkdir(parents=True)
+    (tmp_path / "release/static/a.css.gz").symlink_to(tmp_path / "target")
+    root, _names = compress({"a.css": TEXT, "b.css": TEXT})
+    assert (tmp_path / "target").read_bytes() == b"root's own"
+    for name in ("a.css.gz", "b.css.gz"):
+        assert gzip.decompress((root / name).read_bytes()) == TEXT
+        assert stat.S_ISREG((root / name).lstat().st_mode)
+
+
+@pytest.fixture
+def packed(monkeypatch):
+    """The contents that were compressed, and not taken over."""
+    seen = []
+    pack = compression._packed
+    monkeypatch.setattr(compression, "_packed", lambda content, brotli: seen.append(content) or pack(content, brotli))
+    return seen
+
+
+@pytest.mark.usefixtures("without_brotli")
+def test_a_content_that_was_compressed_before_is_not_compressed_again(app, make_release, packed):
+    noise = os.urandom(1000).hex()[:300]
+    one = make_release(app, "one", {"a.css": "y" * 1000, "b.js": "z" * 1000, "noise.txt": noise})
+    two = make_release(app, "two", {"moved/a.0123456789ab.css": "y" * 1000, "b.js": "new" * 500, "noise.txt": noise})
+    os.utime(two.path / "static/moved/a.0123456789ab.css", (1, 1))
+    assert compression.compress(one) == len(packed) == 3
+    packed.clear()
+    assert compression.compress(two, [one]) == 1
+    assert packed == [b"new" * 500]
+    taken = two.path / "static/moved/a.0123456789ab.css.gz"
+    assert gzip.decompress(taken.read_bytes()) == b"y" * 1000
+    assert int(taken.stat().st_mtime) == 1, "Nginx answers with the time of the file itself"
+    assert taken.stat().st_ino != (one.path / "static/a.css.gz").stat().st_ino
+
+
+@pytest.mark.usefixtures("without_brotli")
+def test_a_build_cannot_provide_what_a_later_one_takes_over(app, make_release):
+    """It may write any .gz among its static files; what counts is what root wrote."""
+    one = make_release(
+        app, "one", {"a.css": "y" * 1000, "a.css.gz": "forged", "small.css": "x", "small.css.gz": "forged"}
+    )
+    two = make_release(app, "two", {"a.css": "y" * 1000, "small.css": "x"})
+    compression.compress(one)
+    compression.compress(two, [one])
+    assert gzip.decompress((two.path / "static/a.css.gz").read_bytes()) == b"y" * 1000
+    assert not (two.path / "static/small.css.gz").exists()
+
+
+@pytest.mark.usefixtures("without_brotli")
+def test_a_compressed_file_that_is_gone_or_a_link_is_made_anew(app, make_release, tmp_path):
+    one = make_release(app, "one", {"a.css": "y" * 1000, "b.css": "z" * 1000})
+    two = make_release(app, "two", {"a.css": "y" * 1000, "b.css": "z" * 1000})
+    compression.compress(one)
+    (tmp_path / "secret").write_text("s3cret")
+    (one.path / "static/a.css.gz").unlink()
+    (one.path / "static/b.css.gz").unlink()
+    (one.path / "static/b.css.gz").symlink_to(tmp_path / "secret")
+    assert compression.compress(two, [one]) == 2
+    assert gzip.decompress((two.path / "static/b.css.gz").read_bytes()) == b"z" * 1000
+
+
+def test_after_brotli_was_installed_everything_is_compressed_again(app, make_release, tmp_path, monkeypatch):
+    one, two = (make_release(app, name, {"a.css": "y" * 1000}) for name in ("one", "two"))
+    monkeypatch.setattr(compression.shutil, "which", lambda _name: None)
+    compression.compress(one)
+    program = tmp_path / "brotli"
+    program.write_text("#!/bin/sh\nhead -c 9\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(compression.shutil, "which", lambda _name: str(program))
+    compression.compress(two, [one])
+    assert (two.path / "static/a.css.br").exists()
 
 
 def test_brotli_is_used_where_the_host_has_it(compress, tmp_path, monkeypatch):
     program = tmp_path / "brotli"
     program.write_text("#!/bin/sh\nhead -c 9\n")
     program.chmod(0o755)
-    monkeypatch.setattr(build.shutil, "which", lambda name: str(program) if name == "brotli" else None)
+    monkeypatch.setattr(compression.shutil, "which", lambda name: str(program) if name == "brotli" else None)
     root, names = compress({"a.css": TEXT})
     assert names == ["a.css", "a.css.br", "a.css.gz"]
     assert (root / "a.css.br").read_bytes() == TEXT[:9]
 
 
 def test_a_failing_brotli_fails_the_build(compress, tmp_path, monkeypatch):
-    monkeypatch.setattr(build.shutil, "which", lambda _name: "/bin/false")
+    monkeypatch.setattr(compression.shutil, "which", lambda _name: "/bin/false")
     with pytest.raises(subprocess.CalledProcessError):
         compress({"a.css": TEXT})
 
@@ -260,7 +355,7 @@ def test_a_new_compressed_file_replaces_the_old_one(app, make_release, published
 @pytest.mark.usefixtures("without_brotli")
 def test_compressed_files_are_published_beside_their_originals(app, make_release, published):
     release = make_release(app, "one", {HASHED: "x" * 1000, "a.css": "y" * 1000})
-    build.precompress(release.path / "static")
+    compression.compress(release)
     assert publish(app, release) == 4
     assert {path.name for path in app.static.rglob("*.gz")} == {"site.0123456789ab.css.gz", "a.css.gz"}
     assert publish(app, release) == 0

@@ -16,17 +16,27 @@ from djangoctl.errors import ActivationError, ConfigError, GateError, HookError
 NEXT, SERVICE, SOCKET = "django-shop-next.service", "django-shop.service", "django-shop.socket"
 
 
+def mark(unit, worker):
+    """What a worker of a unit does when it is ready."""
+    directory = swap.RUN / unit.removesuffix(".service")
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"worker-{worker}").touch()
+
+
 class FakeSystemd:
     """The active units, and every call with what was live and served at that moment."""
 
     def __init__(self, app):
         self.app, self.up, self.on, self.calls, self.failing = app, set(), set(), [], {}
         self.managed, self.mute, self.broken, self.falling = [], set(), set(), {}
+        self.reloads = 0  # how often it has read all units of the host
+        self.workers = 1  # how many the service says that it starts
         self.shown, self.logged = {}, []
         self.environments = []  # what the live environment was when each unit was started
 
     def control(self, *words):
         verb, units = words[0], [word for word in words[1:] if not word.startswith("-")]
+        self.reloads += verb == "daemon-reload" or (verb == "enable" and "--no-reload" not in words)
         self.calls.append(
             (
                 " ".join([verb, *units]),
@@ -38,8 +48,8 @@ class FakeSystemd:
         if verb in ("start", "restart"):
             env = self.app.pinned / "env"
             self.environments.append((units[-1], env.read_text() if env.exists() else None))
-        if SERVICE in units and verb in ("stop", "restart"):
-            shutil.rmtree(swap.RUN / "django-shop", ignore_errors=True)  # as systemd does with a RuntimeDirectory=
+        for unit in units if verb in ("stop", "restart") else ():  # as systemd does with a RuntimeDirectory=
+            shutil.rmtree(swap.RUN / unit.removesuffix(".service"), ignore_errors=True)
         left = self.failing.get((verb, units[-1] if units else ""), 0)
         if left:
             self.failing[verb, units[-1]] = left - 1
@@ -48,9 +58,12 @@ class FakeSystemd:
             return subprocess.CompletedProcess(words, 1, "", "Job failed. See journalctl.\n")
         if verb in ("start", "restart"):
             self.up |= set(units)
-            if SERVICE in units and releases.live_id(self.app) not in self.mute:
-                (swap.RUN / "django-shop").mkdir(parents=True)
-                (swap.RUN / "django-shop/worker-7").touch()
+            started = {SERVICE: releases.live_id(self.app), NEXT: f"next {releases.linked(self.app.next_link)}"}
+            for unit in started.keys() & set(units):
+                if started[unit] not in self.mute:
+                    mark(unit, 7)
+            if SERVICE in units and (swap.RUN / "django-shop").exists():
+                (swap.RUN / "django-shop/workers").write_text(str(self.workers))
         elif verb == "stop":
             self.up -= set(units)
         elif verb == "enable":
@@ -110,6 +123,11 @@ def old(app, make_release, system):
     return release
 
 
+def installed():
+    """The names of the unit files that systemd reads."""
+    return {path.name for path in swap.units.DIRECTORY.iterdir()}
+
+
 def live_json(app):
     return json.loads((app.root / "live.json").read_text())
 
@@ -119,14 +137,14 @@ def test_the_order_of_a_swap(app, make_release, system, old):
     assert swap.activate(app, new, system) is True
     assert system.asked == [
         "daemon-reload",
-        f"enable {SOCKET} {SERVICE}",
         f"stop {NEXT}",
         f"start {NEXT}",
+        f"enable {SOCKET} {SERVICE}",
         f"restart {SERVICE}",
         f"stop {NEXT}",
     ]
     moments = {call[0]: call[1:] for call in system.calls}
-    assert moments[f"enable {SOCKET} {SERVICE}"] == ("old", None, ["a.css"])
+    assert moments["daemon-reload"] == ("old", None, ["a.css"])
     # What its pages name is served before the stand-in answers; `current` is turned over before the restart only.
     assert moments[f"start {NEXT}"] == ("old", "new", ["a.css", "b.css"])
     assert moments[f"restart {SERVICE}"] == ("new", "new", ["a.css", "b.css"])
@@ -136,12 +154,31 @@ def test_the_order_of_a_swap(app, make_release, system, old):
     assert system.up == {SOCKET, SERVICE}
 
 
+def test_systemd_reads_its_units_once_in_a_swap(app, make_release, system, old):
+    """It takes a second of a busy host each time, while visitors wait for its processors."""
+    system.reloads = 0
+    swap.activate(app, make_release(app, "new"), system)
+    assert system.reloads == 1
+
+
 def test_the_first_release_opens_the_socket(app, make_release, system):
     assert swap.activate(app, make_release(app, "one"), system)
-    assert system.asked[:3] == ["daemon-reload", f"enable {SOCKET} {SERVICE}", f"start {SOCKET}"]
+    assert system.asked[:4] == ["daemon-reload", f"restart {SOCKET}", f"stop {NEXT}", f"start {NEXT}"]
     assert system.on == {SOCKET, SERVICE}
     assert live_json(app)["release"] == "one"
     assert live_json(app)["history"] == ["one"]
+
+
+def test_a_first_release_that_needs_data_says_how_to_load_it(app, make_release, system):
+    system.failing["start", NEXT] = 1
+    with pytest.raises(GateError) as caught:
+        swap.activate(app, make_release(app, "one"), system)
+    assert "djangoctl shop manage --release one loaddata" in caught.value.hint
+    make_release(app, "zero", live=True)
+    system.failing["start", NEXT] = 1
+    with pytest.raises(GateError) as caught:
+        swap.activate(app, make_release(app, "two"), system)
+    assert "loaddata" not in caught.value.hint
 
 
 def test_activating_a_live_release_again_does_nothing(app, system, old):
@@ -193,7 +230,8 @@ def test_the_old_release_is_put_back_when_the_service_does_not_start(app, make_r
     with pytest.raises(ActivationError) as caught:
         swap.activate(app, make_release(app, "new", {"a.css": "other"}), system)
     assert (app.static / "a.css").read_text() == "old"
-    assert system.asked[-4:] == [f"start {NEXT}", f"restart {SERVICE}", f"restart {SERVICE}", f"stop {NEXT}"]
+    started = [call for call in system.asked if not call.startswith("enable")]
+    assert started[-4:] == [f"start {NEXT}", f"restart {SERVICE}", f"restart {SERVICE}", f"stop {NEXT}"]
     assert [call[1] for call in system.calls if call[0] == f"restart {SERVICE}"] == ["new", "old"]
     assert releases.live_id(app) == "old"
     assert live_json(app) == before
@@ -218,14 +256,20 @@ def test_a_first_release_whose_service_does_not_start(app, make_release, system)
     assert not (app.root / "live.json").exists()
 
 
-@pytest.mark.parametrize("verb", ["enable", "start"])
-def test_a_socket_that_cannot_be_opened(app, make_release, system, verb):
-    system.failing[verb, {"enable": SERVICE, "start": SOCKET}[verb]] = 1
+def test_a_socket_that_cannot_be_opened(app, make_release, system):
+    system.failing["restart", SOCKET] = 1
     with pytest.raises(ActivationError, match="socket could not be opened") as caught:
         swap.activate(app, make_release(app, "one"), system)
     assert caught.value.log == "Job failed. See journalctl."
     assert releases.live_id(app) is None
     assert f"start {NEXT}" not in system.asked
+
+
+def test_units_that_cannot_be_enabled(app, make_release, system, old):
+    system.failing["enable", SERVICE] = 1
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(app, make_release(app, "new"), system)
+    assert (caught.value.state, releases.live_id(app)) == ("release old was put back", "old")
 
 
 # Pending restarts
@@ -313,6 +357,23 @@ def test_going_back_and_forth(app, make_release, system, old):
     swap.activate(app, swap.previous(app), system)
     assert (releases.live_id(app), live_json(app)["history"]) == ("old", ["new", "old"])
     assert swap.previous(app).id == "new"
+
+
+def test_a_rollback_never_goes_back_to_what_was_rolled_back_from(app, make_release, system, old):
+    newer = [make_release(app, name) for name in ("newer", "newest")]
+    for release in newer:
+        swap.activate(app, release, system)
+    swap.activate(app, swap.previous(app), system, rolls_back=True)
+    assert releases.live_id(app) == "newer"
+    assert swap.previous(app).id == "old", "a second one goes further back"
+    swap.activate(app, swap.previous(app), system, rolls_back=True)
+    assert live_json(app)["rolled_back"] == ["newer", "newest"]
+    with pytest.raises(ConfigError, match="newer, newest was rolled back from, and goes live only by its name"):
+        swap.previous(app)
+    swap.activate(app, newer[1], system, rolls_back=True)
+    assert live_json(app)["rolled_back"] == ["newer"], "it is taken for good now, and no other for bad"
+    swap.activate(app, old, system)
+    assert swap.previous(app).id == "newest"
 
 
 def test_the_previous_release_is_neither_removed_nor_failed(app, make_release, system, old):
@@ -454,7 +515,9 @@ def test_a_failing_after_activate_hook_leaves_the_release_live(hooked, make_rele
 
 @pytest.fixture
 def hasty(make_app, old):
-    return make_app(start_timeout=0.2)
+    app = make_app(start_timeout=0.2)
+    swap.pin_configuration(app)  # the old release waits no longer either
+    return app
 
 
 def test_the_old_release_is_put_back_when_no_worker_starts(hasty, make_release, system):
@@ -465,7 +528,8 @@ def test_the_old_release_is_put_back_when_no_worker_starts(hasty, make_release, 
     assert (caught.value.code, caught.value.state) == (7, "release old was put back")
     assert f"no worker of {SERVICE} was ready within 0.2 s" in caught.value.log
     # The stand-in covers all of it: it goes when the old release is up again.
-    assert system.asked[-3:] == [f"restart {SERVICE}", f"restart {SERVICE}", f"stop {NEXT}"]
+    again = [call for call in system.asked if call in (f"restart {SERVICE}", f"stop {NEXT}")]
+    assert again[-3:] == [f"restart {SERVICE}", f"restart {SERVICE}", f"stop {NEXT}"]
 
 
 def test_no_worker_on_either_release_is_reported(hasty, make_release, system):
@@ -483,14 +547,56 @@ def test_the_stand_in_stays_until_there_is_a_worker(app, make_release, system, o
     def sleep(_seconds):
         waited.append(NEXT in system.up)
         if len(waited) == 3:
-            (swap.RUN / "django-shop").mkdir(parents=True)
-            (swap.RUN / "django-shop/worker-8").touch()
+            mark(SERVICE, 8)
 
     system.mute.add("new")
     monkeypatch.setattr(swap.time, "sleep", sleep)
     assert swap.activate(app, make_release(app, "new"), system)
     assert waited == [True, True, True]
     assert NEXT not in system.up
+
+
+def test_all_workers_are_waited_for(app, make_release, system, old, monkeypatch):
+    """As many as Gunicorn's master says that it starts."""
+    seen = []
+
+    def sleep(_seconds):
+        seen.append(NEXT in system.up)
+        mark(SERVICE, 7 + len(seen))
+
+    system.workers = 3
+    monkeypatch.setattr(swap.time, "sleep", sleep)
+    assert swap.activate(app, make_release(app, "new"), system)
+    assert seen == [True, True]
+
+
+def test_one_worker_is_enough_in_the_end(hasty, make_release, system):
+    system.workers = 3
+    assert swap.activate(hasty, make_release(hasty, "new"), system)
+
+
+def test_the_service_runs_until_the_stand_in_has_a_worker(app, make_release, system, old, monkeypatch):
+    """Gunicorn says that it is ready before it has one, and with preload off long before."""
+    waited = []
+
+    def sleep(_seconds):
+        waited.append(f"restart {SERVICE}" in system.asked)
+        if len(waited) == 3:
+            mark(NEXT, 8)
+
+    system.mute.add("next new")
+    monkeypatch.setattr(swap.time, "sleep", sleep)
+    assert swap.activate(app, make_release(app, "new"), system)
+    assert waited == [False, False, False]
+
+
+def test_a_stand_in_without_a_worker_has_not_passed_its_gate(hasty, make_release, system):
+    system.mute.add("next new")
+    with pytest.raises(GateError):
+        swap.activate(hasty, make_release(hasty, "new"), system)
+    assert f"restart {SERVICE}" not in system.asked
+    assert NEXT not in system.up
+    assert releases.live_id(hasty) == "old"
 
 
 # What goes with it
@@ -531,13 +637,17 @@ def test_the_old_release_is_put_back_when_a_process_does_not_stay_up(make_app, m
     assert caught.value.log.startswith("django-shop-mail.service did not stay up\n")
     # The stand-in serves until it is known that they stay up.
     moved = [f"restart {SERVICE}", "restart django-shop-mail.service"]
-    assert system.asked[-5:] == [*moved, *moved, f"stop {NEXT}"]
+    assert [call for call in system.asked if call.startswith("restart")][-3:] == [*moved, f"restart {SERVICE}"]
+    assert system.asked[-1] == f"stop {NEXT}"
+    assert "django-shop-mail.service" not in system.up, "the old release's configuration does not have it"
+    assert installed() == {SOCKET, SERVICE, NEXT}
 
 
 def test_a_process_that_stays_up_on_neither_release_does_not_mean_that_nothing_serves(
     make_app, make_release, system, old
 ):
     app = make_app(processes=["django-shop-mail.service"])
+    swap.activate(app, old, system)
     system.falling["django-shop-mail.service"] = ["new", "old"]
     with pytest.raises(ActivationError) as caught:
         swap.activate(app, make_release(app, "new"), system)
@@ -667,6 +777,7 @@ def test_pinned_files_keep_owner_and_mode(app, monkeypatch):
     monkeypatch.setattr(swap.os, "chown", lambda path, *ids: owned.__setitem__(path.stat().st_ino, ids))
     stat = type(app.config).stat
     owners = {app.config: (0, 901), app.config / "app.json": (0, 902), app.config / "env": (903, 904)}
+    owners |= {app.config / "units" / SERVICE: (0, 905)}
 
     def owned_by_others(path, **options):
         found = stat(path, **options)
@@ -678,7 +789,8 @@ def test_pinned_files_keep_owner_and_mode(app, monkeypatch):
     swap.pin_configuration(app)
     live = app.pinned.resolve()
     paths = {live: (0, 901), live / "app.json": (0, 902), live / "env": (903, 904)}
-    assert owned == {stat(path).st_ino: ids for path, ids in paths.items()}
+    paths |= {live / "units": (0, 901), live / "units" / SERVICE: (0, 905)}
+    assert {path: owned[stat(path).st_ino] for path in paths} == paths
     modes = {path.name: stat(path).st_mode & 0o777 for path in (live / "app.json", live / "env")}
     assert (stat(live).st_mode & 0o777, modes) == (0o750, {"app.json": 0o640, "env": 0o600})
 

@@ -285,10 +285,52 @@ def test_a_wheel_is_named_by_its_content(ask, tmp_path):
     assert ask({"source": {"package": str(wheel)}})[1].asked[0]["revision"] != first["revision"]
 
 
+def test_a_wheel_may_have_extras(ask, tmp_path):
+    wheel = tmp_path / "shop-1.4.2-py3-none-any.whl"
+    wheel.write_bytes(b"PK1")
+    answers = [{"changed": True, "release": "x"}]
+    _answer, fake = ask({"source": {"package": f"{wheel}[server]"}}, answers=answers)
+    assert fake.asked[0]["version"] == "shop-1.4.2-py3-none-any"
+    assert fake.sent[0] == (b"PK", f"/tmp/remote/{wheel.name}")
+    assert fake.asked[1]["source"] == {"package": f"/tmp/remote/{wheel.name}[server]"}
+    assert ask({"source": {"package": str(wheel)}})[1].asked[0]["revision"] != fake.asked[0]["revision"]
+
+
 def test_a_requirement_names_itself(ask):
     _answer, fake = ask({"source": {"package": "shop==1.4.2"}})
     assert (fake.asked[0]["revision"], fake.sent) == ("shop==1.4.2", [])
     assert fake.asked[0]["source"] == {"package": "shop==1.4.2"}
+
+
+def test_a_list_of_names_to_leave_out_replaces_the_default(ask, source):
+    (source / "node_modules").mkdir()
+    (source / "node_modules/x.js").write_text("x")
+    kept = ask({"source": {"path": str(source), "exclude": [".git"]}})[1].asked[0]["revision"]
+    assert kept == digest(source, (".git",)) != digest(source)
+
+
+def test_the_default_is_what_the_role_says(role_specs):
+    (spec,) = [role_specs["django"]["main"]["options"]["django_app"]["options"]["source"]["options"]["exclude"]]
+    assert tuple(spec["default"]) == EXCLUDE
+
+
+@pytest.mark.parametrize(
+    ("requirement", "label"),
+    [
+        ("ara[server]==1.7.2", "ara-server-1.7.2"),
+        ("shop == 1.4.2 ; python_version > '3'", "shop-1.4.2"),
+        ("shop===1.4", "shop-1.4"),
+        ("shop>=1.4,<2", "shop"),
+        ("shop", "shop"),
+        ("my.shop_x==1!2.0+local", "my.shop_x-1!2.0+local"),
+        ("git+https://git.example.com/shop", "git+https://git.example.com/shop"),
+        ("shop @ git+https://git.example.com/shop", "shop"),
+    ],
+)
+def test_the_id_of_a_package_has_its_version(ask, requirement, label):
+    _answer, fake = ask({"source": {"package": requirement}})
+    assert (fake.asked[0]["version"], fake.asked[0]["revision"]) == (label, requirement)
+    assert ask({"source": {"package": requirement}, "version": "spring"})[1].asked[0]["version"] == "spring"
 
 
 @pytest.mark.parametrize("source", [{"tree": "/srv/shop/repo"}, {"archive": "/srv/shop/source.tar.gz"}])

@@ -247,7 +247,7 @@ def stage(tmp_path):
 
 def staged(stage, module, *entries, command="sh -t {stage}/nginx.conf"):
     pending = tree.Tree([dict(entry) for entry in entries], [], module.check_mode).pending()
-    tree.validate_copy(module, pending, str(stage), command)
+    tree.validate_copy(module, pending, {"path": str(stage), "validate": command, "name": None, "triggers": []})
 
 
 @pytest.mark.parametrize("check", [False, True])
@@ -446,6 +446,20 @@ def test_all_stages_are_tested_before_anything_is_put_in_place(tmp_path, execute
     result = execute(entries[0], text(tmp_path / "two/conf", "good"), stages=stages, check=check)
     assert result["changed_paths"] == [f"{tmp_path}/one/conf", f"{tmp_path}/two/conf"]
     assert (snapshot(tmp_path) == before) is check
+
+
+def test_a_path_outside_of_a_stage_calls_for_its_test(tmp_path, execute):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/conf").write_text("old")
+    unit = tmp_path / "unit"
+    stages = [
+        {"path": f"{tmp_path}/one", "validate": "grep new {stage}/conf", "name": "the test", "triggers": [str(unit)]}
+    ]
+    assert execute(text(tmp_path / "other", "x"), stages=stages)["changed"]
+    result = execute(text(unit, "x"), stages=stages)
+    assert result["failed"]
+    assert f"{tmp_path}/one: the new content was refused by 'the test'" in result["msg"]
+    assert not unit.exists()
 
 
 # What has been loaded

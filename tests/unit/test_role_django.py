@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import ipaddress
 import json
 import re
 from collections import defaultdict
@@ -385,6 +386,14 @@ def test_both_services_stand_behind_the_one_socket(units):
         assert "django-shop.socket" in found[name]["Unit"]["After"][0].split()
 
 
+def test_the_service_names_the_socket_that_it_must_have(units):
+    found = units()
+    for name in ("current", "next"):
+        assert found[name]["Service"]["ExecStart"][0].endswith(f" exec {name} serve django-shop.socket")
+    # A further address is a socket unit with another name: systemd would look for a service of that name.
+    assert found["socket"]["Socket"]["Service"] == ["django-shop.service"]
+
+
 def test_stand_in_ends_by_itself_and_is_never_started_by_the_system(units):
     found = units(django_stand_in_timeout=777)
     assert found["next"]["Service"]["RuntimeMaxSec"] == ["777"]
@@ -397,15 +406,27 @@ def test_stand_in_ends_by_itself_and_is_never_started_by_the_system(units):
 
 def test_only_the_stand_in_passes_the_gate(units):
     found = units()
-    assert found["next"]["Service"]["ExecStartPre"] == ["/usr/local/bin/djangoctl shop exec next gate"]
-    assert found["next"]["Service"]["ExecStart"] == ["/usr/local/bin/djangoctl shop exec next serve"]
-    assert "ExecStartPre" not in found["current"]["Service"]
-    assert found["current"]["Service"]["ExecStart"] == ["/usr/local/bin/djangoctl shop exec current serve"]
+    assert found["next"]["Service"]["Environment"] == ["DJANGOFLEET_GATE=strict"]
+    assert found["next"]["Service"]["ExecStart"] == ["/usr/local/bin/djangoctl shop exec next serve django-shop.socket"]
+    assert "Environment" not in found["current"]["Service"]
+    start = "/usr/local/bin/djangoctl shop exec current serve django-shop.socket"
+    assert found["current"]["Service"]["ExecStart"] == [start]
 
 
 def test_the_gate_has_time_for_all_of_its_tries(units):
     found = units(shop(health={"timeout": 60, "retries": 4, "delay": 10}))
-    assert int(found["next"]["Service"]["TimeoutStartSec"][0]) > 5 * 60 + 4 * 10
+    assert int(found["next"]["Service"]["TimeoutStartSec"][0]) > 5 * 60 + 4 * 10 + 60
+
+
+def test_the_service_has_time_to_be_warmed(units, app_json):
+    app = shop(health={"timeout": 300})
+    assert int(units(app)["current"]["Service"]["TimeoutStartSec"][0]) > 300
+    assert app_json(app)["start_timeout"] > 300, "djangoctl waits as long for its workers"
+
+
+def test_what_is_asked_for_first(app_json):
+    assert app_json()["health"]["warm"] == ["/"]
+    assert app_json(shop(health={"warm": ["/", "/login/"]}))["health"]["warm"] == ["/", "/login/"]
 
 
 @pytest.mark.parametrize(("graceful", "stop"), [(30, 40), (300, 40), (1, 5)])
@@ -450,13 +471,13 @@ def test_no_secret_in_any_unit(evaluate, render):
         files=[{"dest": "local.py", "content": secret}],
     )
     entries = evaluate("django", ENTRIES, django_app=app, django_index_url=f"https://{secret}@x/")
-    units = [entry for entry in entries if entry["path"].startswith("/etc/systemd")]
+    units = [entry for entry in entries if "/units/" in entry["path"]]
     assert len(units) == 3
     for entry in units:
         assert secret not in json.dumps(entry), "the template could write it"
         text = render("django", entry["template"], **entry["vars"])
         if entry["path"].endswith(".service"):
-            assert "Environment" not in unit(text)["Service"]
+            assert unit(text)["Service"].get("Environment", []) in ([], ["DJANGOFLEET_GATE=strict"])
 
 
 @pytest.mark.parametrize(("stand_in", "env"), [("current", "live/env"), ("next", "env")])
@@ -491,6 +512,47 @@ def test_sandbox_can_be_overridden_for_one_app(evaluate, sandbox, key, values):
     lines = evaluate("django", "__django_settings.sandbox", django_app=shop(sandbox=sandbox))
     assert [line for line in lines if line.startswith(f"{key}=")] == [f"{key}={value}" for value in values]
     assert "NoNewPrivileges=yes" in lines
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        ("none", {"RestrictAddressFamilies": "AF_UNIX", "PrivateNetwork": "yes", "IPAddressDeny": "any"}),
+        ("local", {"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6", "IPAddressDeny": "any"}),
+        ("full", {"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6"}),
+        (None, {"RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6"}),
+    ],
+)
+def test_an_app_reaches_what_network_says(evaluate, network, expected):
+    app = shop(**({"network": network} if network else {}))
+    lines = dict(line.split("=", 1) for line in evaluate("django", "__django_settings.sandbox", django_app=app))
+    keys = ("RestrictAddressFamilies", "PrivateNetwork", "IPAddressDeny")
+    assert {key: lines[key] for key in keys if key in lines} == expected
+    assert ("IPAddressAllow" in lines) is (network == "local")
+
+
+def test_gunicorn_takes_what_nginx_lets_pass(app_json):
+    extra = app_json(shop())["gunicorn"]["extra"]
+    assert extra == {"limit_request_line": 8190, "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"}}
+    own = app_json(shop(gunicorn={"settings": {"limit_request_line": 4094}}))["gunicorn"]["extra"]
+    assert own["limit_request_line"] == 4094
+
+
+def test_local_addresses_are_private_and_none_of_the_link(evaluate):
+    lines = evaluate("django", "__django_settings.sandbox", django_app=shop(network="local"))
+    (allowed,) = [line.partition("=")[2].split() for line in lines if line.startswith("IPAddressAllow=")]
+    networks = [ipaddress.ip_network(network) for network in allowed]
+    assert all(network.is_private for network in networks)
+    metadata = ipaddress.ip_address("169.254.169.254")
+    assert not [network for network in networks if metadata in network]
+
+
+def test_what_an_app_may_write_it_may_not_run(evaluate):
+    lines = evaluate("django", "__django_settings.sandbox", django_app=SHOP)
+    rooms = {key: value for key, value in (line.split("=", 1) for line in lines) if key.endswith("Paths")}
+    assert rooms["NoExecPaths"] == rooms["ReadWritePaths"]
+    lines = evaluate("django", "__django_settings.sandbox", django_app=shop(sandbox={"NoExecPaths": ""}))
+    assert "NoExecPaths=" in lines
 
 
 def test_sandbox_of_commands_by_hand_is_that_of_the_services(units, app_json):
@@ -555,3 +617,52 @@ def test_only_an_app_with_timers_asks_systemd_about_calendars(evaluate, configur
     condition = step("Ask systemd about the calendars of the timers", configure)["when"]
     app = SHOP if timers is None else shop(timers=timers)
     assert evaluate("django", condition, django_app=app) is asked
+
+
+# Check mode
+
+
+def test_what_a_rehearsal_reads_is_what_a_run_would_write(evaluate, render):
+    """The same files at another place; whoever they would belong to may not be there yet."""
+    app = shop(environment={"KEY": "s3cret"}, files=[{"dest": "a/b.py", "content": "x"}])
+    given = {"django_app": app, "__django_rollout": "2026-11-21T10:00:00.000001"}
+    written = {entry["path"]: entry for entry in evaluate("django", ENTRIES, **given)}
+    scratch = evaluate("django", "__django_scratch", **given)
+    assert re.fullmatch(r"/run/djangofleet-check-\d+/shop", scratch)
+    moved = evaluate(
+        "django", f"{ENTRIES} | djangofleet.stack.django_scratch(__django_settings.config, __django_scratch)", **given
+    )
+    root, *entries = moved
+    assert root == {"path": scratch.rpartition("/")[0], "directory": True}
+    names = {path for path in written if path.startswith("/etc/djangofleet/shop")}
+    assert {entry["path"].replace(scratch, "/etc/djangofleet/shop") for entry in entries} == names
+    assert {f"/etc/djangofleet/shop/{name}" for name in ("app.json", "env", "build.env", "files/a/b.py")} <= names
+    for entry in entries:
+        original = written[entry["path"].replace(scratch, "/etc/djangofleet/shop")]
+        assert not {"owner", "group"} & set(entry)
+        assert {key: original.get(key) for key in ("template", "content", "vars", "sensitive")} == {
+            key: entry.get(key) for key in ("template", "content", "vars", "sensitive")
+        }
+        if entry.get("sensitive"):
+            assert entry["mode"] == "0600"
+
+
+def test_what_check_mode_writes_it_removes():
+    tasks = yaml.safe_load((ROOT / "roles/django/tasks/build.yml").read_text())
+    (block,) = [task for task in tasks if "block" in task]
+    put, build = block["block"]
+    (removal,) = block["always"]
+    assert put["when"] == removal["when"] == "ansible_check_mode"
+    assert put["diff"] is removal["diff"] is False
+    assert "__django_scratch" in build["djangofleet.stack.release"]["config"]
+
+
+@pytest.mark.parametrize(
+    ("check", "activation", "changed"),
+    [(True, {"changed": False}, True), (False, {"changed": False}, False), (False, {"changed": True}, True)],
+)
+def test_an_activation_that_is_pending_is_a_change_in_check_mode(evaluate, check, activation, changed):
+    (task,) = yaml.safe_load((ROOT / "roles/django/tasks/activate.yml").read_text())
+    condition = task["block"][0]["changed_when"]
+    given = {"ansible_check_mode": check, "__django_activation": activation}
+    assert evaluate("django", condition, django_app=SHOP, **given) is changed

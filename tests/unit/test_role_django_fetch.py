@@ -21,7 +21,7 @@ TASKS = ROOT / "roles/django/tasks"
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0IG9mIHRoZSBzaG9w\n-----END OPENSSH PRIVATE KEY-----"
 KNOWN = ["git.example.com ssh-ed25519 AAAAC3Nz", "git.example.com ecdsa-sha2-nistp256 AAAAE2Vj"]
 GIT = "git@git.example.com:acme/shop.git"
-TREE, FETCH = "djangofleet.stack.tree", "ansible.builtin.git"
+TREE, FETCH = "djangofleet.stack.tree", "djangofleet.stack.release"
 
 
 def source(**more: Any) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def source(**more: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def block() -> dict[str, Any]:
-    _look, task = yaml.safe_load((TASKS / "fetch.yml").read_text())
+    (task,) = yaml.safe_load((TASKS / "fetch.yml").read_text())
     return task
 
 
@@ -69,13 +69,12 @@ def entries(templar, block):
 
 @pytest.fixture(scope="session")
 def arguments(templar, block):
-    """The arguments of ansible.builtin.git; those that are left out are not there."""
+    """What the fetch is told of the source; what is left out is not there."""
 
     def run(app: dict[str, Any]) -> dict[str, Any]:
         (task,) = [task for task in block["block"] if FETCH in task]
         engine = templar("django", django_app=app, omit="(omitted)")
-        given = {key: engine.template(trust_as_template(value)) if isinstance(value, str) else value
-                 for key, value in task[FETCH].items()}  # fmt: skip
+        given = {key: engine.template(trust_as_template(value)) for key, value in task[FETCH]["source"].items()}
         return {key: value for key, value in given.items() if value != "(omitted)"}
 
     return run
@@ -106,7 +105,7 @@ def test_the_path_is_not_that_of_another_app(arguments):
 def test_without_a_key_nothing_is_written(entries, arguments):
     assert entries(source()) == []
     assert entries(source(), "always") == []
-    assert not {"key_file", "ssh_opts"} & set(arguments(source()))
+    assert set(arguments(source())) == {"git"}
 
 
 @pytest.mark.parametrize(
@@ -125,9 +124,10 @@ def test_the_key_is_there_before_the_fetch_and_gone_after_it(block):
     assert (TREE in first, FETCH in second) == (True, True)
     (last,) = block["always"]
     assert TREE in last
-    for task in (first, second, last):
+    for task in (first, last):
         assert task["check_mode"] is False, "check mode fetches too, and must leave no key either"
-        assert task["changed_when"] is False
+    assert "check_mode" not in second, "the module knows what it can do there"
+    assert all(task["changed_when"] is False for task in (first, second, last))
     assert first["when"] == last["when"], "a key that was written would stay"
     assert block["rescue"], "a fetch that fails has to say what could not be fetched"
 
@@ -140,29 +140,36 @@ def test_a_diff_shows_no_key_that_comes_or_goes(entries):
     assert all(entry["sensitive"] for part in ("block", "always") for entry in entries(app, part))
 
 
-def test_without_known_hosts_the_first_key_is_taken_and_no_other(arguments):
-    found = arguments(source(deploy_key=KEY))
-    assert found["accept_newhostkey"] is True
-    assert not {"accept_hostkey", "ssh_opts"} & set(found)
-
-
 def test_given_known_hosts_are_the_only_ones(entries, arguments):
     app = source(known_hosts=KNOWN, deploy_key=KEY)
-    found = arguments(app)
-    assert found["accept_newhostkey"] is False, "a host that is not named would be believed"
-    option, _, path = found["ssh_opts"].partition("=")
-    assert option == "-o UserKnownHostsFile"
+    path = arguments(app)["known_hosts_file"]
     (entry,) = [entry for entry in entries(app) if entry["path"] == path]
     assert entry["content"].splitlines() == KNOWN
     assert entry["content"].endswith("\n")
     assert path.startswith("/run/")
-    assert path != found["key_file"]
+    assert path != arguments(app)["key_file"]
 
 
 def test_known_hosts_need_no_key(arguments):
-    found = arguments(source(known_hosts=KNOWN))
-    assert "key_file" not in found
-    assert "ssh_opts" in found
+    assert set(arguments(source(known_hosts=KNOWN))) == {"git", "known_hosts_file"}
+    assert set(arguments(source(deploy_key=KEY))) == {"git", "key_file"}
+
+
+@pytest.mark.parametrize(
+    ("git", "built"),
+    [
+        (True, {"source": {"tree": "/srv/shop/repo/trees/abc"}, "revision": "abc", "scm_version": "1.4"}),
+        (False, {"source": {"path": "/home/me/shop"}, "revision": "(omitted)", "scm_version": "(omitted)"}),
+    ],
+)
+def test_what_is_built_is_the_commit_that_was_fetched(templar, git, built):
+    """Another app's fetch, in the same run, is no matter of an app from elsewhere."""
+    (task,) = [task for task in of_file("build.yml") if task.get(FETCH, {}).get("state") == "built"]
+    fetched = {"revision": "abc", "tree": "/srv/shop/repo/trees/abc", "scm_version": "1.4"}
+    engine = templar("django", django_app=source() if git else shop(), __django_commit=fetched, omit="(omitted)")
+    found = {key: engine.template(trust_as_template(task[FETCH][key])) for key in built}
+    found["source"].pop("exclude", None)
+    assert found == built
 
 
 # Nowhere else
@@ -173,7 +180,7 @@ def test_the_key_is_in_no_configuration_and_no_message(evaluate, templar, block,
     for name in ("__django_settings", ENTRIES):
         assert "c2VjcmV0" not in json.dumps(evaluate("django", name, django_app=app)), name
     (task,) = block["rescue"]
-    engine = templar("django", django_app=app, __django_git={"msg": "denied", "stderr": "publickey"})
+    engine = templar("django", django_app=app, __django_commit={"msg": "denied (publickey)"})
     said = engine.template(trust_as_template(task["ansible.builtin.fail"]["msg"]))
     assert "c2VjcmV0" not in said
     for words in ("v1", GIT, "denied", "publickey", "django_app.source.git: "):
@@ -190,8 +197,8 @@ def test_a_fetch_that_never_was_leaves_a_message_too(templar, block):
 
 def test_what_git_says_is_said_once(templar, block):
     (task,) = block["rescue"]
-    git = {"msg": "fatal: no such host", "stderr": "fatal: no such host\n"}
-    said = templar("django", django_app=source(), __django_git=git).template(
+    git = {"msg": "fatal: no such host\n"}
+    said = templar("django", django_app=source(), __django_commit=git).template(
         trust_as_template(task["ansible.builtin.fail"]["msg"])
     )
     assert said.count("fatal: no such host") == 1
@@ -329,20 +336,22 @@ def test_the_rollout_stops_with_the_reason(templar, activation, said):
 RELEASE, ASSERT = "djangofleet.stack.release", "ansible.builtin.assert"
 
 
-@pytest.mark.parametrize("name", ["build.yml", "rollback.yml"])
+@pytest.mark.parametrize("name", ["build.yml", "choose.yml"])
 def test_what_a_host_serves_is_noted_before_it_serves_another(templar, name):
     """A host that fails half way, or is gone by then, could not say any more."""
     tasks = of_file(name)
     (note,) = [task for task in tasks if "__django_builds" in task.get("ansible.builtin.set_fact", {})]
     asked = [task for task in tasks[: tasks.index(note)] if RELEASE in task]
-    assert [task[RELEASE]["state"] for task in asked] == [{"build.yml": "built", "rollback.yml": "rolled_back"}[name]]
-    if name == "rollback.yml":
-        assert asked[0]["check_mode"] is True, "it would be rolled back already"
-        assert asked[0]["changed_when"] is False, "a look changes nothing"
+    assert [task[RELEASE]["state"] for task in asked] == [
+        {"build.yml": "built", "choose.yml": "rolled_back"}[name]
+    ] * len(asked)
+    if name == "choose.yml":
+        assert all(task["check_mode"] is True for task in asked), "it would be rolled back already"
+        assert all(task["changed_when"] is False for task in asked), "a look changes nothing"
     text = note["ansible.builtin.set_fact"]["__django_builds"]
     pending = {key: trust_as_template(value["pending"]) for key, value in note.get("vars", {}).items()}
     answer = {"before": "v1-1f", "release": "v2-2e"}
-    given = {"__django_builds": {"blog": {"before": "v7-aa"}}, asked[0]["register"]: answer}
+    given = {"__django_builds": {"blog": {"before": "v7-aa"}}, asked[-1]["register"]: answer}
     given |= {name: {"pending": value} for name, value in pending.items()}
     assert templar("django", django_app=shop(), **given).template(trust_as_template(text)) == {
         "blog": {"before": "v7-aa"},
@@ -350,10 +359,33 @@ def test_what_a_host_serves_is_noted_before_it_serves_another(templar, name):
     }
 
 
-def test_what_would_be_rolled_back_is_what_is_rolled_back():
-    look, change = [task for task in of_file("rollback.yml") if RELEASE in task]
-    assert look[RELEASE] == change[RELEASE]
+def test_all_hosts_go_back_to_the_release_that_the_first_one_chooses(templar):
+    first, every = [task for task in of_file("choose.yml") if RELEASE in task]
+    (change,) = [task for task in of_file("rollback.yml") if RELEASE in task]
     assert "check_mode" not in change
+    given = {
+        "django_app": shop(),
+        "django_app_primary": "web1",
+        "ansible_play_hosts": ["web2", "web1"],
+        "hostvars": {"web1": {"__django_previous": {"release": "v1-1f"}}, "web2": {"__django_previous": {}}},
+        "omit": "(omitted)",
+    }
+
+    def release(task, host, **more):
+        return templar("django", **given, inventory_hostname=host, **more).template(
+            trust_as_template(task[RELEASE]["release"])
+        )
+
+    def asked(host):
+        engine = templar("django", **given, inventory_hostname=host)
+        return engine.evaluate_expression(trust_as_template(first["when"]))
+
+    assert (asked("web1"), asked("web2")) == (True, False)
+    assert release(first, "web1", django_release="") == "(omitted)"
+    assert release(first, "web1", django_release="v0-0e") == "v0-0e"
+    for host in ("web1", "web2"):
+        assert release(every, host) == "v1-1f"
+        assert release(change, host, __django_choices={"shop": "v1-1f"}) == "v1-1f"
 
 
 @pytest.mark.parametrize(("name", "state"), [("activate.yml", "active"), ("rollback.yml", "rolled_back")])

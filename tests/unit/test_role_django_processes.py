@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.template import trust_as_template
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems import django_problems
 from test_role_django import ENTRIES, remembered, shop, unit
 
 ROOT = Path(__file__).resolve().parents[2]
-SYSTEMD = "/etc/systemd/system/"
+UNITS = "/etc/djangofleet/"
 MAIL: dict[str, Any] = {"name": "mail", "command": "celery -A shop worker"}
 TIDY: dict[str, Any] = {"name": "tidy", "command": "manage.py clearsessions", "calendar": "daily"}
 COMMANDS = [
@@ -52,10 +53,11 @@ def unit_files(evaluate, render):
         entries = evaluate("django", ENTRIES, django_app=app, **variables)
         found: dict[str, str] = {}
         for entry in entries:
-            if not entry["path"].startswith(SYSTEMD):
+            directory, _slash, _name = entry["path"].rpartition("/")
+            if directory != f"{UNITS}{app['name']}/units":
                 continue
             for single, more in expand(entry):
-                name = single["path"].removeprefix(SYSTEMD)
+                name = single["path"].removeprefix(f"{directory}/")
                 assert name not in found, f"{name} is there twice"
                 found[name] = render("django", single["template"], **more)
         return found
@@ -174,8 +176,7 @@ def test_a_change_of_any_unit_that_runs_calls_for_a_swap(units, app_json):
     app = shop(processes=[MAIL, MAIL | {"name": "many", "count": 2}], timers=[TIDY | {"overlap": "replace"}])
     listed = app_json(app)["unit_files"]
     assert len(listed) == len(set(listed))
-    assert set(units(app)) - set(listed) == {"django-shop-tidy-replace.service"}  # says nothing but the timer's name
-    assert set(listed) <= set(units(app))
+    assert set(listed) == set(units(app))
 
 
 # One host of several
@@ -243,81 +244,29 @@ def test_a_run_under_way_is_replaced_where_that_is_asked_for(units):
     assert "django-shop-other-replace.service" not in found
 
 
-# What is removed
+# What djangoctl finds again, and removes when the inventory no longer names it
 
 
-def test_each_process_and_timer_carries_the_apps_mark_and_the_app_itself_does_not(unit_files):
+def test_every_unit_carries_the_apps_mark(unit_files):
     found = unit_files(
         shop(processes=[MAIL, MAIL | {"name": "many", "count": 2}], timers=[TIDY | {"overlap": "replace"}])
     )
-    marked = {name for name, text in found.items() if "X-Djangofleet-App=shop" in text.splitlines()}
-    assert set(found) - marked == {"django-shop.socket", "django-shop.service", "django-shop-next.service"}
-    for name in marked:
-        assert unit(found[name])["Unit"]["X-Djangofleet-App"] == ["shop"], "not where systemd takes unknown settings"
+    assert len(found) == 8
+    for name, text in found.items():
+        assert unit(text)["Unit"]["X-Djangofleet-App"] == ["shop"], f"{name}: not where systemd takes unknown settings"
 
 
-@pytest.fixture
-def host(tmp_path, unit_files, templar):
-    """`host(app, ...)`: what is left of a host's units, after one run for each app in turn."""
-    from ansible.template import trust_as_template
+def test_the_role_writes_no_unit_where_systemd_reads_it(evaluate):
+    """A change that the gate refuses would be started by the next crash or reboot."""
+    entries = evaluate("django", ENTRIES, django_app=shop(processes=[MAIL], timers=[TIDY]))
+    assert not [entry["path"] for entry in entries if entry["path"].startswith("/etc/systemd")]
 
+
+def test_the_role_leaves_no_unit_that_the_inventory_does_not_name(templar):
     tasks = yaml.safe_load((ROOT / "roles/django/tasks/configure.yml").read_text())
-    (rule,) = [task["djangofleet.stack.tree"]["purge"][0] for task in tasks if "djangofleet.stack.tree" in task]
-    assert rule["path"] == SYSTEMD.rstrip("/")
-    tree = load("modules")
-
-    def run(*apps: dict[str, Any]) -> set[str]:
-        for app in apps:
-            wanted = unit_files(app)
-            for name, text in wanted.items():
-                (tmp_path / name).write_text(text)
-            engine = templar("django", django_app=app)
-            mine = {
-                "path": str(tmp_path),
-                "patterns": [engine.template(trust_as_template(pattern)) for pattern in rule["patterns"]],
-                "containing": engine.template(trust_as_template(rule["containing"])),
-            }
-            entries = [{"path": str(tmp_path / name), "kind": "link", "target": ""} for name in wanted]
-            for entry in tree.Tree(entries, [mine], check=False).entries:
-                if entry["kind"] == "absent":
-                    Path(entry["path"]).unlink()
-        return {path.name for path in tmp_path.iterdir()}
-
-    return run
-
-
-SHOP_UNITS = {"django-shop.socket", "django-shop.service", "django-shop-next.service"}
-TWO_UNITS = {name.replace("shop", "shop-two") for name in SHOP_UNITS}
-
-
-def test_what_the_inventory_no_longer_names_disappears(host):
-    app = shop(processes=[MAIL, MAIL | {"name": "many", "count": 2}], timers=[TIDY | {"overlap": "replace"}])
-    assert len(host(app)) == 8
-    assert host(shop(processes=[MAIL], timers=[TIDY])) == SHOP_UNITS | {
-        "django-shop-mail.service",
-        "django-shop-tidy.service",
-        "django-shop-tidy.timer",
-    }
-    assert host(shop()) == SHOP_UNITS
-
-
-def test_a_count_that_grows_takes_the_plain_unit_away(host):
-    assert "django-shop-mail.service" in host(shop(processes=[MAIL]))
-    assert host(shop(processes=[MAIL | {"count": 2}])) == SHOP_UNITS | {"django-shop-mail@.service"}
-
-
-def test_an_app_leaves_alone_what_belongs_to_one_whose_name_begins_with_its_own(host):
-    two = shop(name="shop-two", processes=[MAIL], timers=[TIDY | {"overlap": "replace"}])
-    theirs = TWO_UNITS | {f"django-shop-two-{name}" for name in
-                          ("mail.service", "tidy.service", "tidy.timer", "tidy-replace.service")}  # fmt: skip
-    assert host(two, shop(processes=[MAIL])) == theirs | SHOP_UNITS | {"django-shop-mail.service"}
-    assert host(shop()) == theirs | SHOP_UNITS
-    assert host(shop(name="shop-two")) == TWO_UNITS | SHOP_UNITS
-
-
-def test_somebody_elses_unit_stays(host, tmp_path):
-    (tmp_path / "django-shop-backup.service").write_text("[Service]\nExecStart=/usr/local/bin/backup\n")
-    assert host(shop()) == SHOP_UNITS | {"django-shop-backup.service"}
+    (rules,) = [task["djangofleet.stack.tree"]["purge"] for task in tasks if "djangofleet.stack.tree" in task]
+    found = templar("django", django_app=shop()).template(trust_as_template(rules[0]["path"]))
+    assert (len(rules), found, rules[0]["patterns"]) == (1, "/etc/djangofleet/shop/units", ["*"])
 
 
 # systemd's own opinion, where there is one on this machine; all of the above holds without it

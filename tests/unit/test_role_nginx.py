@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -170,7 +170,7 @@ def test_every_included_part_is_an_entry_and_the_reverse(nginx, site, tree):
     written = {entry["path"] for entry in tree["entries"]}
     http = nginx("nginx.conf").all("http")[0]
     (server,) = site({**SHOP, "maintenance": {"page": "/srv/page.html"}}).all("server")
-    places = [http, server.location("@unavailable"), server.location("@maintenance")]
+    places = [http, server, server.location("@unavailable"), server.location("@maintenance")]
     included = {args[0] for place in places for args in place.values("include") if "*" not in args[0]}
     assert {path for path in written if "/djangofleet/" in path} == {
         f"/etc/nginx/{path}" for path in included - {"mime.types"}
@@ -185,16 +185,22 @@ def test_every_included_part_is_an_entry_and_the_reverse(nginx, site, tree):
 def test_a_directory_is_tested_and_what_it_holds_is_stamped(evaluate, tree):
     # A configuration that was written and never loaded is loaded by the next run.
     assert tree["stamp"] == "nginx"
-    (stage,) = evaluate("nginx", "__nginx_stages")
-    assert stage == {"path": "/etc/nginx", "validate": "nginx -t -q -c {stage}/nginx.conf"}
-    assert all(rule["path"].startswith(f"{stage['path']}/") for rule in tree["purge"])
+    plain, sandboxed = evaluate("nginx", "__nginx_stages")
+    assert plain == {"path": "/etc/nginx", "validate": "nginx -t -q -c {stage}/nginx.conf"}
+    assert all(rule["path"].startswith(f"{plain['path']}/") for rule in tree["purge"])
+    # What the sandbox hides from Nginx is found before it is put in place, whichever of the two has changed.
+    assert sandboxed["path"] == plain["path"]
+    assert sandboxed["triggers"] == ["/etc/systemd/system/nginx.service.d/djangofleet.conf"]
+    words = shlex.split(sandboxed["validate"])
+    assert words[-5:] == plain["validate"].split()
+    assert {"--wait", "--pipe", "--property=ProtectSystem=strict"} <= set(words[: words.index("nginx")])
 
 
 def test_the_stamp_comes_after_the_reload(dataloader):
-    reload, stamp = dataloader.load_from_file("roles/nginx/handlers/main.yml", trusted_as_template=True)
+    *_others, reload, stamp = dataloader.load_from_file("roles/nginx/handlers/main.yml", trusted_as_template=True)
     (notified,) = [task["notify"] for task in dataloader.load_from_file("roles/nginx/tasks/configure.yml")]
     assert reload["listen"] == stamp["listen"] == notified
-    assert "systemctl reload-or-restart nginx" in reload["ansible.builtin.shell"]["cmd"]
+    assert reload["djangofleet.stack.reload"] == {"units": ["nginx.service"], "start": True}
     (entry,) = stamp["djangofleet.stack.tree"]["entries"]
     assert entry == {
         "path": "{{ __nginx_tree.stamp.path }}",
@@ -203,21 +209,52 @@ def test_the_stamp_comes_after_the_reload(dataloader):
     }
 
 
-@pytest.mark.parametrize(("after", "code"), [("41 42 51", 0), ("51 52", 0), ("41 42", 1), ("42", 1)])
-def test_a_reload_is_done_when_there_is_a_new_worker(dataloader, tmp_path, after, code):
-    """systemd is content as soon as the signal is sent; Nginx may keep the old configuration then."""
-    command = dataloader.load_from_file("roles/nginx/handlers/main.yml")[0]["ansible.builtin.shell"]["cmd"]
-    children = tmp_path / "proc/7/task/7/children"
-    children.parent.mkdir(parents=True)
-    children.write_text("41 42 ")
-    (tmp_path / "nginx.pid").write_text("7\n")
-    (tmp_path / "error.log").write_text("[emerg] bind() to 0.0.0.0:443 failed\n")
-    for path, copy in (("/run/nginx.pid", "nginx.pid"), ("/proc", "proc"), ("/var/log/nginx/error.log", "error.log")):
-        command = command.replace(path, str(tmp_path / copy))
-    command = command.replace("systemctl reload-or-restart nginx", f"echo '{after}' >{children}").replace("0.1", "0")
-    run = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
-    assert run.returncode == code
-    assert ("bind() to 0.0.0.0:443 failed" in run.stderr) is bool(code)
+@pytest.fixture(scope="session")
+def drop_in(render, evaluate) -> Callable[..., list[str]]:
+    """The lines of the unit's drop-in."""
+
+    def run(**variables: Any) -> list[str]:
+        config = evaluate("nginx", "__nginx_config", **variables)
+        template = "etc/systemd/system/nginx.service.d/djangofleet.conf.j2"
+        return render("nginx", template, nginx=config).splitlines()
+
+    return run
+
+
+def test_nginx_is_started_again_whatever_ended_it(drop_in):
+    lines = drop_in()
+    assert "Restart=always" in lines
+    assert lines.index("StartLimitIntervalSec=0") < lines.index("[Service]")
+    assert "OOMPolicy=continue" in lines, "systemd would stop all of Nginx for one worker"
+
+
+def test_each_command_of_the_unit_is_replaced_and_starts_as_root(drop_in):
+    commands = [line.partition("=") for line in drop_in() if line.startswith("Exec")]
+    assert [(name, bool(value)) for name, _sign, value in commands] == [
+        (name, is_set) for name in ("ExecStartPre", "ExecStart", "ExecReload", "ExecStop") for is_set in (False, True)
+    ]
+    assert all(re.match(r"-?[!+]/", value) for _name, _sign, value in commands if value)
+
+
+def test_the_sandbox_can_be_changed_by_name(drop_in):
+    assert "ProtectHome=yes" in drop_in()
+    lines = drop_in(nginx_sandbox={"ProtectHome": "read-only", "ReadWritePaths": ["/srv/cache", "/srv/b"]})
+    assert "ProtectHome=read-only" in lines
+    assert "ProtectHome=yes" not in lines
+    writable = [line for line in lines if line.startswith("ReadWritePaths=")]
+    assert writable[:2] == ["ReadWritePaths=/srv/cache", "ReadWritePaths=/srv/b"]
+    assert writable[2] == "ReadWritePaths=-/run -/var/cache/nginx -/var/lib/nginx -/var/log/nginx"
+
+
+def test_only_a_host_without_sites_is_restarted(dataloader, evaluate):
+    load, say, *_others = dataloader.load_from_file("roles/nginx/handlers/main.yml", trusted_as_template=True)
+    arguments = load["ansible.builtin.systemd_service"]
+    assert arguments["daemon_reload"] is True
+    assert arguments["state"] == "{{ __nginx_serves | ternary(omit, 'restarted') }}"
+    assert "__nginx_drop_in in __nginx_tree.changed_paths" in load["when"] + say["when"]
+    for found, serves in (([], False), (["/etc/nginx/sites/shop.conf"], True)):
+        survey = {"paths": {"/etc/nginx/sites/*.conf": found}}
+        assert evaluate("nginx", "__nginx_serves", __nginx_survey=survey) is serves
 
 
 def test_limits_agree(nginx):
@@ -418,12 +455,93 @@ def test_hsts_everywhere_or_nowhere(site, hsts, expected):
     media = [{"url": "/media/", "path": "/srv/media"}]
     wish = {**SECURE, "static": static, "media": media, **({} if hsts is None else {"hsts": hsts})}
     _plain, tls = site(wish).all("server")
-    (nested,) = tls.location("^~", "/static/").all("location")
+    nested = tls.location("^~", "/static/").all("location")[-1]
     for place in (tls, tls.location("^~", "/static/"), nested, tls.location("^~", "/media/")):
         assert place.headers().get("Strict-Transport-Security") == expected
         assert place.headers()["X-Request-ID"] == "$request_id"
     hidden = [args[0] for args in tls.values("proxy_hide_header")]
     assert hidden == ["X-Request-ID"] + (["Strict-Transport-Security"] if expected else [])
+
+
+SECURITY = ("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Permissions-Policy")
+
+
+def test_every_place_that_sets_a_header_sets_them_all(nginx, site):
+    files = {kind: [{"url": f"/{kind}/", "path": f"/srv/{kind}"}] for kind in ("static", "media")}
+    wish = {**SECURE, "canonical_redirect": True, "maintenance": {"page": "/srv/page.html"}, **files}
+    checked = 0
+    for root in (nginx("djangofleet/headers.conf"), *site(wish).all("server")):
+        waiting = [root]
+        while waiting:
+            place = waiting.pop()
+            waiting += place.all("location")
+            if place.all("add_header"):
+                checked += 1
+                assert not set(SECURITY) - set(place.headers())
+                assert all(args[-1] == "always" for args in place.values("add_header") if args[0] in SECURITY)
+    # headers.conf, three servers, and in one of them static, hashed static, media, maintenance and the page for an app
+    # that is away.
+    assert checked == 1 + 3 + 5
+    assert ["djangofleet/headers.conf"] in nginx("nginx.conf").all("http")[0].values("include")
+
+
+def test_an_app_has_the_last_word_on_its_headers(nginx, site):
+    maps = {found.args[1]: found for found in nginx("djangofleet/maps.conf").all("map")}
+    (server,) = site(SHOP).all("server")
+    headers = server.headers()
+    referrer = maps[headers["Referrer-Policy"]]
+    assert referrer.args[0] == "$upstream_http_referrer_policy"
+    assert [entry.words for entry in referrer.block] == [["default", ""], ["", "same-origin"]]
+    # An app that sends no X-Frame-Options may mean it. A time says that it answered: "-" is for one that did not.
+    frames = maps[headers["X-Frame-Options"]]
+    assert frames.args[0] == "$upstream_header_time"
+    assert [entry.words for entry in frames.block] == [["default", "SAMEORIGIN"], ["~[0-9]$", ""]]
+    assert [bool(re.search("[0-9]$", time)) for time in ("0.003", "-, 0.003", "-", "-, -", "")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+    # What only Nginx answers has the values themselves: an app that sends a file by X-Accel-Redirect loses its own.
+    assert server.location("@unavailable").headers()["X-Frame-Options"] == "SAMEORIGIN"
+
+
+def test_headers_can_be_changed_and_left_out(nginx, site):
+    variables = {"nginx_headers": {"referrer-policy": "no-referrer", "Permissions-Policy": ""}}
+    http = nginx("djangofleet/headers.conf", **variables).headers()
+    assert set(http) == {"X-Request-ID", "X-Content-Type-Options", "X-Frame-Options", "referrer-policy"}
+    own = {"X-Frame-Options": "", "referrer-policy": "no-referrer", "X-Own": 'a "b"; c'}
+    root = site({**SHOP, "name": "my-shop", "headers": own}, **variables)
+    (server,) = root.all("server")
+    assert set(server.headers()) == {"X-Request-ID", "X-Content-Type-Options", "referrer-policy", "X-Own"}
+    assert server.headers()["referrer-policy"] == http["referrer-policy"]
+    (own_map,) = root.all("map")
+    assert own_map.args == ["$upstream_http_x_own", server.headers()["X-Own"]]
+    assert own_map.one("") == 'a "b"; c'
+
+
+def test_requests_that_no_app_is_to_see(nginx, site):
+    maps = {
+        found.args[1]: dict(entry.words for entry in found.block) for found in nginx("djangofleet/maps.conf").all("map")
+    }
+    (malformed, too_long) = nginx("djangofleet/refuse.conf").all("if")
+    assert (malformed.args, malformed.one("return")) == (["($djangofleet_malformed)"], "400")
+    assert (too_long.args, too_long.one("return")) == (["($djangofleet_too_long)"], "414")
+
+    def matches(variable: str, text: str) -> bool:
+        patterns = [key[1:] for key in maps[variable] if key.startswith("~")]
+        return any(re.search(key.removeprefix("*"), text, re.I if key.startswith("*") else 0) for key in patterns)
+
+    for text, refused in (
+        ("HTTP/1.1:chunked:", False),
+        ("HTTP/2.0::", False),
+        ("HTTP/2.0::trailers", False),
+        ("HTTP/2.0:chunked:", True),
+        ("HTTP/3.0:chunked:trailers", True),
+        ("HTTP/2.0::chunked", True),
+        ("HTTP/2.0::trailers, gzip", True),
+    ):
+        assert matches("$djangofleet_malformed", text) is refused, text
+    assert [matches("$djangofleet_too_long", "/" + "x" * length) for length in (7999, 8000)] == [False, True]
+    for server in site({**SECURE, "canonical_redirect": True}).all("server"):
+        assert ["djangofleet/refuse.conf"] in server.values("include")
 
 
 # The app --------------------------------------------------------------------------------------------------------------
@@ -482,8 +600,54 @@ def test_headers_to_the_app(nginx):
     } <= cleared  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["X-Script-Name", "X-Forwarded-User", "X-SSL-Client-Verify", "Auth-User", "X-Auth-Request-Email", "X-Scheme"],
+)
+def test_nobody_says_who_they_are_by_themselves(nginx, header):
+    assert dict(nginx("djangofleet/proxy.conf").values("proxy_set_header"))[header] == ""
+
+
+def test_the_scheme_in_a_header_of_the_apps_own(nginx):
+    sites = [
+        {**SHOP, "forwarded_proto_header": "X-Forwarded-Protocol"},
+        {"name": "a", "domains": ["a.test", "b.test"], "forwarded_proto_header": "x-forwarded-protocol"},
+        {"name": "c", "domains": ["c.test"], "forwarded_proto_header": "X-Forwarded-Ssl"},
+        {"name": "d", "domains": ["d.test"]},
+    ]
+    for variables, scheme in (({}, "$scheme"), ({"nginx_real_ip": {"trusted": ["10.0.0.1"]}}, "$djangofleet_scheme")):
+        maps = {
+            found.args[1]: found for found in nginx("djangofleet/maps.conf", nginx_sites=sites, **variables).all("map")
+        }
+        root = nginx("djangofleet/proxy.conf", nginx_sites=sites, **variables)
+        headers = dict(root.values("proxy_set_header"))
+        assert len(headers) == len(root.all("proxy_set_header"))
+        protocol = maps[headers["X-Forwarded-Protocol"]]
+        assert protocol.args[0] == "$server_name"
+        assert [entry.words for entry in protocol.block] == [
+            ["default", ""], ["shop.example.com", scheme], ["a.test", scheme],
+        ]  # fmt: skip
+        switch = maps[maps[headers["X-Forwarded-Ssl"]].one("c.test")]
+        assert switch.args[0] == scheme
+        assert [entry.words for entry in switch.block] == [["default", ""], ["https", "on"]]
+
+
+def test_a_trusted_proxy_may_say_who_somebody_is(nginx, problems):
+    real_ip = {"trusted": ["10.0.0.1"], "passed_headers": ["X-Forwarded-User"]}
+    headers = dict(nginx("djangofleet/proxy.conf", nginx_real_ip=real_ip).values("proxy_set_header"))
+    maps = {found.args[1]: found for found in nginx("djangofleet/maps.conf", nginx_real_ip=real_ip).all("map")}
+    passed = maps[headers["X-Forwarded-User"]]
+    assert passed.args[0] == "$djangofleet_trusted"
+    assert [entry.words for entry in passed.block] == [["default", ""], ["1", "$http_x_forwarded_user"]]
+    assert headers["X-Forwarded-Email"] == ""
+    (line,) = problems(SHOP, nginx_real_ip={"passed_headers": ["X-Forwarded-User"]})
+    assert line.startswith("nginx_real_ip.passed_headers: ")
+    (line,) = problems(SHOP, nginx_real_ip={**real_ip, "passed_headers": ["X-Forwarded-For"]})
+    assert line.startswith("nginx_real_ip.passed_headers[0]: ")
+
+
 def test_only_websockets_are_upgraded(nginx):
-    upgrade, connection, _media = nginx("djangofleet/maps.conf").all("map")
+    upgrade, connection, *_others = nginx("djangofleet/maps.conf").all("map")
     assert upgrade.args == ["$http_upgrade", "$djangofleet_upgrade"]
     assert [entry.words for entry in upgrade.block] == [["default", ""], ["~*^websocket$", "websocket"]]
     assert connection.args == ["$djangofleet_upgrade", "$djangofleet_connection"]
@@ -499,6 +663,27 @@ def test_a_second_try_is_bounded(nginx):
     assert int(root.one("proxy_next_upstream_timeout").removesuffix("s")) <= 10
     assert root.one("proxy_connect_timeout") == "2s"
     assert root.one("proxy_read_timeout") == root.one("proxy_send_timeout") == "77s"
+
+
+def test_an_address_has_so_many_requests_of_an_app_in_hand(nginx, site):
+    http = nginx("nginx.conf").all("http")[0]
+    (zone,) = http.values("limit_conn_zone")
+    assert zone[0] == "$binary_remote_addr"
+    assert http.one("limit_conn_status") == "429"
+    name = zone[1].removeprefix("zone=").partition(":")[0]
+    static = [{"url": "/static/", "path": "/srv/static"}]
+    for given, variables, expected in (
+        ({}, {}, [[name, "100"]]),
+        ({}, {"nginx_connections_per_address": 7}, [[name, "7"]]),
+        ({"connections_per_address": 9}, {"nginx_connections_per_address": 7}, [[name, "9"]]),
+        ({"connections_per_address": 0}, {}, []),
+        ({}, {"nginx_connections_per_address": 0}, []),
+    ):
+        (server,) = site({**SHOP, "static": static, **given}, **variables).all("server")
+        assert server.location("/").values("limit_conn") == expected
+        # A page may have more files than that, which a browser asks for at once over HTTP/2.
+        assert not server.all("limit_conn")
+        assert not server.location("^~", "/static/").all("limit_conn")
 
 
 def test_site_settings(site):
@@ -517,7 +702,7 @@ def test_real_ip_is_off_by_default(nginx):
     root = nginx("djangofleet/maps.conf")
     assert not root.all("set_real_ip_from")
     assert not root.all("real_ip_header")
-    assert len(root.all("map")) == 3
+    assert not [words for words in root.values("map") if "$djangofleet_scheme" in words]
 
 
 def test_trusted_proxies_are_believed_about_the_client(nginx):
@@ -548,13 +733,29 @@ def test_static(site):
     assert location.one("gzip_static") == location.one("brotli_static") == "on"
     assert location.one("access_log") == "off"
     assert not location.all("proxy_pass")
-    (hashed,) = location.all("location")
+    hashed = location.all("location")[-1]
     assert hashed.one("expires") == "off"
     assert hashed.headers()["Cache-Control"] == "public, max-age=31536000, immutable"
     for place in (location, hashed):
         assert place.headers()["X-Content-Type-Options"] == "nosniff"
     without = site(wish, nginx_brotli_enabled=False).all("server")[1].location("^~", "/static/")
     assert not without.all("brotli_static")
+
+
+@pytest.mark.parametrize(
+    ("kind", "links", "expected"),
+    [
+        ("media", None, ["on", "from=/srv/a b"]),
+        ("static", None, ["if_not_owner", "from=/srv/a b"]),
+        ("media", "same_owner", ["if_not_owner", "from=/srv/a b"]),
+        ("static", "none", ["on", "from=/srv/a b"]),
+        ("media", "all", ["off"]),
+    ],
+)
+def test_links_are_not_followed_out_of_a_directory(site, kind, links, expected):
+    wish = {"url": "/files/", "path": "/srv/a b/", **({"links": links} if links else {})}
+    location = site({**SHOP, kind: [wish]}).all("server")[0].location("^~", "/files/")
+    assert location.values("disable_symlinks") == [expected]
 
 
 @pytest.mark.parametrize(
@@ -575,8 +776,7 @@ def test_static(site):
 )
 def test_only_djangos_hashed_names_are_immutable(site, path, hashed):
     wish = {**SHOP, "static": [{"url": "/static/", "path": "/srv/static"}]}
-    (location,) = site(wish).all("server")[0].location("^~", "/static/").all("location")
-    sign, pattern = location.args
+    sign, pattern = site(wish).all("server")[0].location("^~", "/static/").all("location")[-1].args
     assert sign == "~"
     assert bool(re.search(pattern, path)) is hashed
 
@@ -591,11 +791,67 @@ def test_media_runs_no_script(nginx, site):
     (media,) = [m for m in nginx("djangofleet/maps.conf").all("map") if m.args[1] == policy]
     assert media.args[0] == "$sent_http_content_type"
     values = dict(entry.words for entry in media.block)
-    assert values.pop("application/pdf") == ""
+    # No browser shows a PDF in a sandbox.
+    assert values.pop("application/pdf") == "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'"
     assert list(values) == ["default"]
     assert "sandbox" in values["default"]
     assert "default-src 'none'" in values["default"]
     assert "script-src" not in values["default"]
+
+
+def test_policies_of_uploads_can_be_changed(nginx, site):
+    root = nginx("djangofleet/maps.conf", nginx_media_policy="sandbox", nginx_media_pdf_policy="")
+    (media,) = [found for found in root.all("map") if found.args[1] == "$djangofleet_media_policy"]
+    assert [entry.words for entry in media.block] == [["default", "sandbox"], ["application/pdf", ""]]
+    own = {"Content-Security-Policy": "default-src 'self'"}
+    (server,) = site({**SHOP, "headers": own, "media": [{"url": "/media/", "path": "/srv/media"}]}).all("server")
+    assert server.location("^~", "/media/").headers()["Content-Security-Policy"] == "$djangofleet_media_policy"
+    assert server.location("^~", "/media/").headers()["Referrer-Policy"]
+
+
+def test_an_uploaded_script_is_a_text(site):
+    def scripts(**more):
+        wish = {"url": "/media/", "path": "/srv/media", **more}
+        (server,) = site({**SHOP, "media": [wish]}).all("server")
+        places = server.location("^~", "/media/").all("location")
+        return [place for place in places if place.args[0] == "~*"]
+
+    (location,) = scripts()
+    for path, is_script in (("/media/a.js", True), ("/media/A.MJS", True), ("/media/a.json", False)):
+        assert bool(re.search(location.args[1], path, re.I)) is is_script
+    assert location.one("default_type") == "text/plain"
+    assert location.all("types")[0].block == []
+    # Nothing of its own, or it would lose the headers of the directory.
+    assert not location.all("add_header")
+    assert scripts(scripts=True) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "hidden"),
+    [
+        ("/static/staticfiles.json", True),
+        ("/static/a/staticfiles.json", True),
+        ("/static/staticfiles.json.gz", True),
+        ("/static/own.txt.br", True),
+        ("/static/staticfilesxjson", False),
+        ("/static/mystaticfiles.json", False),
+        ("/static/staticfiles.json.map", False),
+        ("/static/.maintenance.html", True),
+        ("/static/.git/config", True),
+        ("/static/a/.env", True),
+        ("/static/.well-known/x", False),
+        ("/static/.well-known-not", True),
+        ("/static/a.b/c.css", False),
+    ],
+)
+def test_what_tools_leave_among_static_files_is_not_there(site, path, hidden):
+    wish = {"url": "/static/", "path": "/srv/static", "hidden": ["staticfiles.json", "own.txt"]}
+    places = site({**SHOP, "static": [wish]}).all("server")[0].location("^~", "/static/").all("location")
+    patterns = [place.args[1] for place in places if place.all("return")]
+    assert [place.one("return") for place in places if place.all("return")] == ["404", "404"]
+    assert any(re.search(pattern, path) for pattern in patterns) is hidden
+    default = site({**SHOP, "static": [{"url": "/static/", "path": "/srv"}]}).all("server")[0]
+    assert "staticfiles" in default.location("^~", "/static/").all("location")[1].args[1]
 
 
 def test_locations(site):
@@ -658,15 +914,18 @@ def test_maintenance(nginx, site):
     assert [entry.words for entry in geo.block] == [["default", "yes"], ["192.0.2.7", ""], ["2001:db8::/32", ""]]
     assert re.fullmatch(r"\$\w+", geo.args[0])
     (server,) = root.all("server")
-    closed, answer = server.location("/").all("if")
+    # A location is no place for a set in an if. All but the app goes on: files, and the challenges of an authority.
+    (closed,) = server.all("if")
     assert closed.args == ["(-f", page["page"], ")"]
     assert closed.values("set") == [["$closed", geo.args[0]]]
-    assert answer.one("return") == "503"
+    assert server.values("set") == [["$closed", ""]]
+    (answer,) = server.location("/").all("if")
+    assert (answer.args, answer.one("return")) == (["($closed)"], "503")
     assert ["503", "@maintenance"] in server.values("error_page")
     location = server.location("@maintenance")
     assert location.one("root") == "/srv/shop/static"
-    assert location.values("try_files") == [["/.maintenance.html", "=503"]]
-    assert location.headers() == {"X-Request-ID": "$request_id"}
+    assert location.values("rewrite") == [["^", "/.maintenance.html", "break"]]
+    assert location.headers()["X-Request-ID"] == "$request_id"
     assert location.one("include") == "djangofleet/maintenance.conf"
     shared = nginx("djangofleet/maintenance.conf")
     assert shared.headers() == {"Retry-After": "120", "Cache-Control": "no-store"}

@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.djangofleet.stack.plugins.plugin_utils import apps as rules
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import spec_of
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, resolve, spec_of
 
 SHOP = {"name": "shop", "domains": ["shop.example.com", "www.shop.example.com"], "source": {"path": "/x"}}
 BLOG = {"name": "blog", "domains": ["blog.example.com"], "source": {"path": "/y"}}
@@ -159,26 +160,18 @@ def test_an_app_need_not_say_what_is_wired(app):
 # Several hosts
 
 
-ENOUGH = {"secret_key": "x", "database": {"url": "postgres://db/x"}}
+ENOUGH = {"database": {"url": "postgres://db/x"}}
 
 
 @pytest.mark.parametrize(
     ("app", "said"),
     [
-        (
-            {},
-            [
-                "secret_key: is missing, while the app has 2 hosts",
-                "database.url: is missing",
-            ],
-        ),
-        ({"secret_key": "x"}, ["database.url: is missing"]),
-        ({"database": {"url": "postgres://db/x"}}, ["secret_key: is missing"]),
+        ({}, ["database.url: is missing, while the app has 2 hosts"]),
         (ENOUGH, []),
         ({"environment": {"SECRET_KEY": "x", "DATABASE_URL": "sqlite:////srv/shop/data/db.sqlite3"}}, []),
     ],
 )
-def test_several_hosts_of_an_app_share_its_key_and_its_database(app, said):
+def test_several_hosts_of_an_app_share_its_database(app, said):
     found = problems(SHOP | app, groups=TWO)
     assert len(found) == len(said)
     for line, words in zip(found, said, strict=True):
@@ -305,3 +298,64 @@ def test_units_that_two_apps_would_share_are_named(apps, unit):
 )
 def test_processes_that_get_along(apps):
     assert shared(*apps) == []
+
+
+# Static and uploaded files under hosts of their own
+
+
+def recipe() -> dict:
+    """The inventory that docs/behind-a-balancer.md gives."""
+    text = (ROLES.parent / "docs/behind-a-balancer.md").read_text()
+    part = text.partition("## Static and uploaded files under hosts of their own")[2]
+    return yaml.safe_load(part.partition("```yaml")[2].partition("```")[0])
+
+
+def test_files_that_nobody_serves_are_told():
+    given = recipe()
+    static, media = rules.apps_warnings(given["django_apps"])
+    assert static.startswith("django_apps[shop].static_url: is on static.example.com")
+    assert media.startswith("django_apps[shop].media_url: is on media.example.com")
+    assert rules.apps_warnings(given["django_apps"], given["nginx_sites"]) == []
+    assert rules.apps_warnings([SHOP]) == []
+
+
+def test_the_recipe_serves_what_the_app_names():
+    given = recipe()
+    assert problems(*given["django_apps"]) == []
+    (app,) = rules.resolve_apps(given["django_apps"], {"app": ["web1"]})
+    assert (app["static"], app["media"]) == ([], [])
+    served = {}
+    for site in given["nginx_sites"]:
+        assert resolve(spec_of("nginx")["nginx_sites"]["options"], site, "nginx_sites[]")[1] == []
+        served |= {f"https://{site['domains'][0]}{item['url']}": item["path"] for kind in ("static", "media")
+                   for item in site.get(kind, [])}  # fmt: skip
+        (certificate,) = [one for one in given["certificate_certificates"] if one["name"] == site["name"]]
+        assert certificate["domains"] == site["domains"]
+        assert f"/{site['name']}/" in site["certificate"]["key"]
+    assert served == {app["static_url"]: f"{app['home']}/static/", app["media_url"]: f"{app['home']}/media/"}
+
+
+# Apps that go
+
+GONE = {"name": "old", "state": "absent"}
+
+
+def test_an_app_that_goes_needs_its_name_only():
+    assert problems(SHOP, GONE) == []
+    assert problems({"name": "a b", "state": "absent"})[0].startswith("django_apps[a b].name: found 'a b'; give")
+    assert rules.selection_problems([SHOP, GONE], "old") == []
+
+
+def test_an_app_that_goes_has_no_site_and_is_not_deployed():
+    both = [SHOP, GONE]
+    assert [app["name"] for app in rules.resolve_apps(both, ONE)] == ["shop"]
+    assert [rules.apps_selected(both), rules.apps_selected(both, absent=True)] == [[SHOP], [GONE]]
+    assert [rules.apps_selected(both, "old"), rules.apps_selected(both, "shop", absent=True)] == [[], []]
+
+
+def test_an_app_that_is_named_nowhere_is_told():
+    paths = [f"/etc/djangofleet/{name}/app.json" for name in ("shop", "old", "lost")]
+    (line,) = rules.apps_left([SHOP, GONE], paths)
+    assert line.startswith("lost: is on this host")
+    assert "{name: lost, state: absent}" in line
+    assert rules.apps_left(None, []) == []

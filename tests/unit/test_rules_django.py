@@ -75,8 +75,16 @@ def bad() -> Iterator[tuple[str, Any, str]]:
         yield "gunicorn.workers", workers, "auto"
     for path in ("healthz", "", "/a b", "/a\n", "https://x/", "/a#b"):
         yield "health.path", path, "slash"
+        yield "health.warm[]", path, "slash"
     for command in ("", " ", "\n"):
-        for point in ("build", "before_migrate", "after_migrate", "before_activate", "after_activate"):
+        for point in (
+            "before_collectstatic",
+            "build",
+            "before_migrate",
+            "after_migrate",
+            "before_activate",
+            "after_activate",
+        ):
             yield f"hooks.{point}[]", command, "a command"
     for name in ("Mail", "mail\n", "", "-mail", "9", "a" * 25, "m_ail", "m ail", "mäil", "mail.service", "mail@", "%i",
                  "../mail", "next", "mail-replace"):  # fmt: skip
@@ -223,6 +231,8 @@ GOOD: list[dict[str, Any]] = [
     {"gunicorn": {"workers": "auto"}},
     {"gunicorn": {"workers": 3}},
     {"health": {"path": "/healthz?full=1"}},
+    {"health": {"warm": ["/", "/login/?next=/"]}},
+    {"health": {"warm": []}},
     {"hooks": {"build": ["manage.py compress", "npm run build"]}},
     {"hooks": {"build": [], "before_migrate": ["a"], "after_migrate": ["b"], "before_activate": ["c"]}},
     {"hooks": {}, "processes": [], "timers": []},
@@ -311,7 +321,9 @@ def test_one_text_is_a_list_of_one():
     [
         ({"path": "/home/me/shop"}, "source.path: found '/home/me/shop'; give a directory on the controller"),
         ({"package": "x.whl"}, "source.package: found 'x.whl'; give a wheel on the controller, or a requirement"),
+        ({"package": "x.whl[a]"}, "source.package: found 'x.whl[a]'; give a wheel on the controller, or a requirement"),
         ({"package": "shop==1.4.2"}, None),
+        ({"package": "shop[server]==1.4.2", "constraints": ["django==5.2.8"]}, None),
         ({"git": "https://git.example.com/x"}, None),
     ],
 )  # fmt: skip
@@ -364,6 +376,43 @@ def test_other_databases_pass(url):
 
 
 # References in the environment
+
+
+@pytest.mark.parametrize("network", ["none", "local", "full"])
+@pytest.mark.parametrize(
+    ("url", "refused_by"),
+    [
+        ("postgres://u:s3cret@db.internal/x", ["none"]),
+        ("postgres://u:s3cret@10.0.0.5/x", ["none"]),
+        ("postgres://u:s3cret@203.0.113.9/x", ["none"]),
+        ("postgres://u:s3cret@8.8.8.8/x", ["none", "local"]),
+        ("rediss://:s3cret@[2606:4700::1]:6379/0", ["none", "local"]),
+        ("postgres:///x", []),
+        ("postgres://u:s3cret@%2Fvar%2Frun%2Fpostgresql/x", []),
+        ("postgres://u:s3cret@/x?host=/run/postgresql", []),
+        ("mysql://u:s3cret@localhost/x?unix_socket=/run/mysqld.sock", []),
+        ("unix:///run/redis.sock?db=1", []),
+        ("redis+socket:///run/redis.sock", []),
+        ("sqlite:////srv/shop/data/x", []),
+        ("locmem://x", []),
+        ("${OTHER}", []),
+        ("postgres://u:s3cret@[bad/x", []),
+    ],
+)
+def test_a_network_that_keeps_an_app_from_its_database_or_cache_is_told(network, url, refused_by):
+    for place, given in {
+        "database.url": {"database": {"url": url}},
+        "cache.url": {"cache": {"url": url}},
+        "environment.REDIS_URL": {"environment": {"REDIS_URL": url}},
+    }.items():
+        found = problems(shop(network=network, **given))
+        assert [line.partition(":")[0] for line in found] == ["django_app.network"] * (network in refused_by), place
+        assert all(place in line and "s3cret" not in line for line in found)
+
+
+def test_an_app_without_a_network_may_listen_on_an_address():
+    """The socket is systemd's."""
+    assert problems(shop(network="none", listen="10.0.0.5:8001")) == []
 
 
 def test_the_contract_is_that_of_djangoctl():
@@ -435,7 +484,10 @@ def test_a_role_without_an_app_can_be_asked():
         assert rules.django_problems(given, there) == []
         assert django_packages({**given, "django_app_packages": ["libpq5"]}, ["git"]) == ["git", "libpq5"]
         questions = django_questions({**given, "django_app_users": ["django-shop"]}, "/opt/uv")
-        assert questions == {"users": ["django-shop"], "paths": ["/opt/uv/bin/uv"]}
+        assert questions == {
+            "users": ["django-shop"],
+            "paths": ["/opt/uv/bin/uv", "/etc/djangofleet/*/app.json"],
+        }
 
 
 # What an app means
@@ -443,7 +495,7 @@ def test_a_role_without_an_app_can_be_asked():
 
 def django_settings(app: dict[str, Any], **variables: Any) -> dict[str, Any]:
     given = {"django_app": app, "django_primary": True, **variables}
-    return settings_of(options_of("django", given), "/opt/uv", {"NoNewPrivileges": True}, ["UMask=0027"])
+    return settings_of(options_of("django", given), "/opt/uv", {"NoNewPrivileges": True}, {"full": {}}, ["UMask=0027"])
 
 
 IDENTITIES = json.loads((ROOT / "tests/unit/fixtures/identities.json").read_text())
@@ -485,6 +537,41 @@ def test_files_are_added_where_they_are_wanted():
     for dest, content in (("shop/local.py", "a"), ("..x/.env", "{{ b }}")):
         entry = entries[f"/etc/djangofleet/shop/files/{dest}"]
         assert (entry["vars"]["file"]["content"], entry["mode"], entry["sensitive"]) == (content, "0600", True)
+
+
+@pytest.mark.parametrize("source", [{"git": "https://git.example.com/x"}, {"path": "/home/me/shop"}])
+def test_pins_stand_beside_a_package_only(source):
+    found = problems(shop(source={**source, "constraints": ["django==5.2.8"]}), is_there=lambda _path, _kind: True)
+    assert found == ["django_app.source.constraints: found 'django==5.2.8'; give it beside package only"]
+
+
+def test_a_release_is_another_one_where_its_build_is_told_something():
+    """And the same as before an upgrade where nothing is: a new key would give every app a release of its own."""
+    plain = django_settings(SHOP)["settings"]["build"]
+    assert not {"constraints", "before_collectstatic", "environment_digest"} & set(plain)
+    source = {"package": "shop", "constraints": ["django==5.2.8"]}
+    told = django_settings(
+        shop(source=source, hooks={"before_collectstatic": ["npm ci"]}, build_environment={"A": "1"})
+    )
+    build = told["settings"]["build"]
+    assert (build["constraints"], build["before_collectstatic"]) == (["django==5.2.8"], ["npm ci"])
+    assert "before_collectstatic" not in told["settings"]["hooks"]
+    other = django_settings(shop(build_environment={"A": "2"}))["settings"]["build"]
+    assert len({build["environment_digest"], other["environment_digest"], ""}) == 3
+
+
+def test_the_environment_of_an_installation_is_secret():
+    settings = django_settings(shop(build_environment={"PBR_VERSION": "1.2", "UV_NO_PROGRESS": "false"}))
+    assert settings["build_environment"]["PBR_VERSION"] == "1.2"
+    assert settings["build_environment"]["UV_NO_PROGRESS"] == "false", "what an app says overrules what the role does"
+    assert "PBR_VERSION" not in settings["environment"]
+    assert "1.2" not in json.dumps(settings["settings"])
+    entries = {entry["path"]: entry for entry in django_entries(settings, False, "/usr/lib/x")}
+    entry = entries["/etc/djangofleet/shop/build.env"]
+    assert (entry["vars"]["variables"]["PBR_VERSION"], entry["mode"], entry["sensitive"]) == ("1.2", "0600", True)
+    assert problems(shop(build_environment={"A B": "x"})) == [
+        "django_app.build_environment: found 'A B'; give a name of letters, digits and underscores"
+    ]
 
 
 def test_packages_come_from_the_index_that_is_given():

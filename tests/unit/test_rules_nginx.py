@@ -37,7 +37,7 @@ def problems(*sites: dict[str, Any], survey: dict[str, Any] | None = None, **var
 
 def config(*sites: dict[str, Any], release: int | str = "13", **variables: Any) -> dict[str, Any]:
     """What the templates see."""
-    return nginx.config(options_of("nginx", given(*sites, **variables)), release)
+    return nginx.config(options_of("nginx", given(*sites, **variables)), release, {"UMask": "0027"}, {"A": "1"}, ["B"])
 
 
 # What is wrong --------------------------------------------------------------------------------------------------------
@@ -103,6 +103,15 @@ def test_hostile_names_are_refused(name):
         ({"locations": [{"path": "= /a", "match": "exact", "config": ""}]}, "locations[0].path"),
         ({"maintenance": {"page": "page.html"}}, "maintenance.page"),
         ({"maintenance": {"page": "/p", "allow": ["10.0.0.1", "all"]}}, "maintenance.allow[1]"),
+        ({"headers": {"X Own": "a"}}, "headers"),
+        ({"forwarded_proto_header": "X Own"}, "forwarded_proto_header"),
+        ({"forwarded_proto_header": "X-Forwarded-Proto"}, "forwarded_proto_header"),
+        ({"static": [{"url": "/static/", "path": "/a", "hidden": ["a/b"]}]}, "static[0].hidden[0]"),
+        ({"connections_per_address": -1}, "connections_per_address"),
+        ({"connections_per_address": 65536}, "connections_per_address"),
+        ({"headers": {"X-Own": "$host"}}, "headers.X-Own"),
+        ({"headers": {"X-Own": "a\nb"}}, "headers.X-Own"),
+        ({"headers": {"X-Own": 1}}, "headers.X-Own"),
         # Of the wrong type, or unknown
         ({"domains": {"a": 1}}, "domains"),
         ({"domains": [["a"]]}, "domains"),
@@ -250,7 +259,7 @@ def test_missing_certificates():
 def test_settings_lose_their_prefix():
     seen = config(SHOP, nginx_http_port="8080")
     assert seen["http_port"] == 8080
-    assert seen["real_ip"] == {"trusted": [], "header": "X-Forwarded-For"}
+    assert seen["real_ip"] == {"trusted": [], "header": "X-Forwarded-For", "passed_headers": []}
     assert not [name for name in seen if name.startswith("nginx_")]
 
 

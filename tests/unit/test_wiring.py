@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import Templar, trust_as_template
+from ansible.utils.vars import load_extra_vars
 from djangoctl.app import App
 from test_role_django import ENTRIES
 
@@ -33,12 +35,16 @@ def wiring(dataloader):
 
 @pytest.fixture(scope="session")
 def wired(dataloader, role_specs, wiring):
-    """`wired(name, app...)`: a variable of group_vars/all, checked against the spec of the role it is for."""
+    """`wired(name, app..., app=…)`: a variable of group_vars/all, checked against the spec of the role it is for.
 
-    def run(name: str, *apps: dict[str, Any], **variables: Any) -> Any:
+    `app` is what -e says.
+    """
+
+    def run(name: str, *apps: dict[str, Any], app: str = "", **variables: Any) -> Any:
         scope = {"groups": {"app": ["app1", "app2"]}, "inventory_hostname": "app1", **wiring, **variables}
         scope["django_apps"] = list(apps)
-        value = Templar(loader=dataloader, variables=scope).evaluate_expression(trust_as_template(name))
+        with mock.patch.object(load_extra_vars, "extra_vars", {"-": "", **({"app": app} if app else {})}, create=True):
+            value = Templar(loader=dataloader, variables=scope).evaluate_expression(trust_as_template(name))
         role = name.partition("_")[0]
         if name not in wiring or role == "django":
             return value
@@ -185,6 +191,19 @@ def test_all_apps_are_selected_unless_one_is_named(wired):
     assert wired("django_apps_selected", SHOP, BLOG, app="blog") == [BLOG]
 
 
+def test_an_inventory_may_have_a_variable_app(wired, dataloader):
+    given = {"app": "crm", "release": "1.2"}
+    scope = {"groups": {"app": ["app1"]}, "django_apps": [SHOP, BLOG], **given}
+    engine = Templar(loader=dataloader, variables=scope)
+    for name in given:
+        lookup = trust_as_template(f"lookup('djangofleet.stack.extra_variable', '{name}')")
+        assert engine.evaluate_expression(lookup) == ""
+        with mock.patch.object(
+            load_extra_vars, "extra_vars", {name: trust_as_template("{{ 'a' ~ 'b' }}")}, create=True
+        ):
+            assert engine.evaluate_expression(lookup) == "ab"
+
+
 @pytest.mark.parametrize("name", ["django_apps_problems", "django_apps_selection_problems"])
 def test_an_app_that_is_not_there_is_said_to_be_so(wired, name):
     assert wired(name, SHOP_ANYWHERE, BLOG, app="shop") == []
@@ -206,7 +225,7 @@ def test_only_the_apps_that_are_meant_are_worked_on():
     tasks = [task for play in plays for task in play.get("tasks", [])]
     loops = [task["loop"] for task in tasks if task.get("loop_control", {}).get("loop_var") == "django_app"]
     assert len(loops) >= 6
-    assert set(loops) == {"{{ django_apps_selected }}"}
+    assert set(loops) == {"{{ django_apps_selected }}", "{{ django_apps_absent }}"}
 
 
 @pytest.mark.parametrize("name", ["allow_destructive_migrations", "allow_schema_ahead"])
@@ -333,3 +352,18 @@ def test_the_maintenance_page_is_where_djangoctl_puts_it(wired):
     (site,) = wired("nginx_app_sites", SHOP | {"maintenance_allow": ["192.0.2.7"]}, django_root="/data")
     page = str(App("shop", Path(), {"root": "/data/shop"}).maintenance)
     assert site["maintenance"] == {"page": page, "allow": ["192.0.2.7"]}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "separate", "maker"),
+    [(["app1", "app2"], False, "app1"), (["app1"], False, ""), (["app1", "app2"], True, "")],
+)
+def test_hosts_of_an_app_share_the_key_that_the_first_one_makes(wired, hosts, separate, maker):
+    """Whatever --limit says: the second host alone asks the first one too."""
+    given = {
+        "groups": {"app": hosts},
+        "allow_separate_hosts": separate,
+        "django_app": SHOP,
+        "inventory_hostname": "app2",
+    }
+    assert wired("django_app_secret_host", SHOP, **given) == maker

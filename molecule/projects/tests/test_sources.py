@@ -8,7 +8,7 @@ import re
 def test_wheel_runs_without_a_source(host, facts):
     found = facts("packaged")
     assert found["version"] == "2.3.0"
-    assert re.search(r"/venv/lib/python3\.\d+/site-packages/noticeboard/__init__\.py$", found["module"])
+    assert re.search(r"/venvs/\w+/lib/python3\.\d+/site-packages/noticeboard/__init__\.py$", found["module"])
     assert host.check_output("find /srv/packaged/current/source -type f") == ""
 
 
@@ -96,7 +96,7 @@ def test_a_name_a_domain_and_a_source_are_enough(facts, record):
 def test_package_in_src_is_installed(facts):
     """Where manage.py is, nothing could import it from src/."""
     where = facts("pyproject", "/")["module"]
-    assert re.search(r"/venv/lib/python3\.\d+/site-packages/timetable/__init__\.py$", where)
+    assert re.search(r"/venvs/\w+/lib/python3\.\d+/site-packages/timetable/__init__\.py$", where)
 
 
 def test_neither_static_files_nor_a_database_are_needed(facts, browse, record):

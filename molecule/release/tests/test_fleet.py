@@ -164,3 +164,85 @@ def test_rollback_behind_the_schema_is_refused_until_it_is_allowed():
         result = fleet.play("rollback", app="ledger", release=named, allow_schema_ahead=True)
         assert result.returncode == 0, result.stdout[-4000:]
     assert set(versions().values()) == {"held"}
+
+
+def test_rollback_is_one_release_on_all_hosts():
+    """Continues the test above: the first host chooses for all, and one that lacks the release stops the run."""
+    before = fleet.both(lambda host: fleet.served(host, "ledger"))
+    chosen = fleet.ctl(FIRST, "ledger", "rollback", "--dry-run")["release"]
+    # The release that was rolled back from is not chosen again, on either host.
+    assert not chosen.startswith("no-held-")
+    away = ["mv", f"/srv/ledger/releases/{chosen}", "/srv/ledger/away"]
+    fleet.on(SECOND, *away)
+    try:
+        with visitors():
+            result = fleet.play("rollback", app="ledger", allow_schema_ahead=True)
+        assert result.returncode != 0
+        assert f"ledger has no release '{chosen}'" in result.stdout, result.stdout[-4000:]
+        assert fleet.both(lambda host: fleet.served(host, "ledger")) == before, "a host had gone back already"
+    finally:
+        fleet.on(SECOND, "mv", *reversed(away[1:]))
+
+
+def secrets() -> dict[str, str]:
+    return fleet.both(lambda host: fleet.on(host, "cat", "/etc/djangofleet/ledger/secret").stdout)
+
+
+def test_secret_key_is_made_once():
+    """The scenario takes its hosts for sites of their own, so each has made a key. Visitors notice no change of it."""
+    before = secrets()
+    assert len(set(before.values())) == 2
+    result = deploy("held", "-vvv", "--diff", allow_separate_hosts=False)
+    assert result.returncode != 0
+    assert f"{SECOND} has made another one than {FIRST}" in result.stdout.replace("\n", " "), result.stdout[-4000:]
+    assert secrets() == before
+    said = result.stdout + result.stderr
+    with visitors():
+        # The second host alone: the first one is asked all the same.
+        result = deploy(
+            *("held", "-vvv", "--diff", f"--limit={SECOND}"), allow_separate_hosts=False, allow_new_secrets=True
+        )
+    assert result.returncode == 0, result.stdout[-4000:]
+    after = secrets()
+    assert set(after.values()) == {before[FIRST]}
+    said += result.stdout + result.stderr
+    for value in before.values():
+        assert value.strip().partition("=")[2] not in said, "the key is in the log of the run"
+    (mode,) = set(
+        fleet.both(lambda host: fleet.on(host, "stat", "-c", "%a %U", "/etc/djangofleet/ledger/secret").stdout).values()
+    )
+    assert mode.strip() == "600 root"
+    key = fleet.environment_of(SECOND, "django-ledger.service")["SECRET_KEY"]
+    assert f"SECRET_KEY={key}" == after[SECOND].strip(), "the service runs with the key of before"
+
+
+def test_check_mode_rehearses_with_what_would_be_written():
+    """New code and the variable that it needs come in one run; neither is left behind."""
+    publish("needy", {"guestbook/settings.py": "\nimport os\n\nNEEDED = os.environ['LEDGER_NEEDS']\n"})
+    before = fleet.both(
+        lambda host: (
+            fleet.on(
+                host, "sh", "-c", "md5sum /etc/djangofleet/ledger/env; ls -d /run/djangofleet*; ls -A /srv/ledger/*"
+            ).stdout
+        )
+    )
+    result = deploy("needy", "--check")
+    assert result.returncode != 0
+    assert "LEDGER_NEEDS" in result.stdout, result.stdout[-4000:]
+    result = deploy("needy", "--check", ledger_environment={"LEDGER_NEEDS": "n33dy"})
+    assert result.returncode == 0, result.stdout[-4000:]
+    assert "would go live" in result.stdout
+    assert "n33dy" not in result.stdout
+    result = deploy("held", "--check", ledger_environment={"LEDGER_NEEDS": "n33dy"})
+    assert result.returncode == 0, result.stdout[-4000:]
+    assert "would restart with its new configuration" in result.stdout
+    assert (
+        fleet.both(
+            lambda host: (
+                fleet.on(
+                    host, "sh", "-c", "md5sum /etc/djangofleet/ledger/env; ls -d /run/djangofleet*; ls -A /srv/ledger/*"
+                ).stdout
+            )
+        )
+        == before
+    )

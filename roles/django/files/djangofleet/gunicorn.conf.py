@@ -1,11 +1,18 @@
 """Gunicorn's configuration for every app of this host, read from the app.json that DJANGOFLEET_APP names."""
 
+import importlib
 import json
 import os
+import pkgutil
+import sys
 
 with open(os.environ["DJANGOFLEET_APP"]) as handle:
-    settings = json.load(handle)["gunicorn"]
+    app = json.load(handle)
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+warm = importlib.import_module("djangoctl.warm")
+del sys.path[0]
 
+settings = app["gunicorn"]
 # https://gunicorn.org/reference/settings/ recommends (2 x cores) + 1 workers, and says that 4 to 12 are enough.
 workers = settings.pop("workers") or min(2 * len(os.sched_getaffinity(0)) + 1, 12)
 # Workers write a heartbeat file. On a disk, it blocks them when the disk is busy.
@@ -17,18 +24,27 @@ accesslog = None  # Nginx writes one
 secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
 if settings["worker_class"] != "gthread":
     settings["threads"] = 1  # with more than one, gunicorn replaces sync by gthread
-globals().update(settings.pop("extra"))
+extra = settings.pop("extra")
+globals().update(extra)
 globals().update(settings)
+warm.limit_import(app)
 
 
-def pre_fork(server, worker):
-    """Close database connections that the import of a preloaded app opened: workers must not share them."""
-    from django.db import connections
-
-    connections.close_all()
+def on_starting(server):
+    """Ask the application before systemd is told that the service is ready."""
+    given("on_starting", server)
+    warm.start_master(server, app)
 
 
 def post_worker_init(worker):
-    """Mark the worker as ready. djangoctl waits for the first one before it stops the stand-in."""
+    """Mark the worker as ready. djangoctl waits for the marks before it stops the stand-in."""
+    given("post_worker_init", worker)
+    warm.start_worker(worker, app)
     if directory := os.environ.get("RUNTIME_DIRECTORY"):
         open(os.path.join(directory, f"worker-{worker.pid}"), "w").close()
+
+
+def given(name, subject):
+    """Call the hook of that name that the app's own settings give as `module.function`."""
+    if name in extra:
+        pkgutil.resolve_name(extra[name])(subject)

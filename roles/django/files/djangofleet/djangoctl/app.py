@@ -13,6 +13,10 @@ from pathlib import Path
 
 from .errors import ConfigError
 
+# The schema of app.json. Another key or another meaning is another version, and OLDER says what older files mean.
+VERSION = 1
+# By the last version that lacks them: keys that files of later versions have, with what an older file means.
+OLDER: dict[int, dict] = {0: {}}
 CONFIG_ROOT = Path(os.environ.get("DJANGOFLEET_CONFIG", "/etc/djangofleet"))
 NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
 # What app.json holds: the type of each key, a list with the type of its items, or a mapping with its keys, `*` for any.
@@ -45,7 +49,7 @@ KINDS = {
     dict: (dict, "a mapping"),
 }
 # What an earlier version of the role did not write.
-ADDED: dict = {"path": str, "listen": str, "site": {"domains": TEXTS, "port": int, "tls": bool}}
+ADDED: dict = {"version": int, "path": str, "site": {"domains": TEXTS, "port": int, "tls": bool}}
 # Without these the live release cannot start. Whatever else is missing must not keep it down.
 ESSENTIAL = ("name", "unit", "root", "build")
 
@@ -81,8 +85,13 @@ class App:
         return self.root / "releases"
 
     @property
+    def venvs(self) -> Path:
+        """The virtual environments, one per set of requirements. A release has a link to its own."""
+        return self.root / "venvs"
+
+    @property
     def packages(self) -> Path:
-        """uv's package cache. Virtualenvs share its files by hard links."""
+        """uv's package cache, which keeps what was compiled. Builds write to it, and nothing live is linked to it."""
         return self.releases / ".packages"
 
     @property
@@ -107,7 +116,7 @@ class App:
 
     @property
     def pinned(self) -> Path:
-        """The pinned configuration: a link to copies of `env` and `app.json` that the live release was activated with.
+        """The pinned configuration: a link to copies of env, app.json and units, as the live release was activated.
 
         The role writes the configuration of the next activation beside it. Until that passes its gate, a service that
         restarts, after a crash or a reboot, starts with the pinned one.
@@ -122,12 +131,7 @@ class App:
     @property
     def secret(self) -> Path:
         """The generated SECRET_KEY, in the format of an environment file."""
-        return self.config / "secret"
-
-    @property
-    def listen(self) -> str:
-        """Where the socket of the app listens: an absolute path, or address:port."""
-        return self.settings.get("listen", f"/run/djangofleet/{self.name}.sock")
+        return CONFIG_ROOT / self.name / "secret"  # also of a rehearsal, whose configuration is elsewhere
 
     @property
     def site(self) -> dict:
@@ -145,24 +149,25 @@ class App:
 
     @property
     def units(self) -> list[Path]:
-        """The unit files that start the processes of the app."""
-        return sorted(Path("/etc/systemd/system") / name for name in self.settings["unit_files"])
+        """The unit files of the app as the role last wrote them. An activation installs them."""
+        return sorted(self.config / "units" / name for name in self.settings["unit_files"])
 
     def fingerprint(self) -> str:
-        """A digest of what a service starts with besides its release: Gunicorn's settings, environment and units."""
+        """A digest of what a service starts with besides its release: Gunicorn, environment, SECRET_KEY and units."""
         digest = hashlib.sha256(json.dumps(self["gunicorn"], sort_keys=True).encode())
-        for path in [self.config / "env", *self.units]:
+        for path in [self.config / "env", self.secret, *self.units]:
             digest.update(b"\0" + (path.read_bytes() if path.exists() else b""))
         return digest.hexdigest()
 
 
-def load(name: str, *, pinned: bool = False) -> App:
+def load(name: str, *, pinned: bool = False, config: Path | None = None) -> App:
     """Read the app of that name.
 
     :param pinned: read the pinned configuration, which the live release runs with, not the role's latest.
+    :param config: a directory to read instead, with the configuration that a rehearsal is to use.
     :raises ConfigError: there is no such app, or its configuration cannot be read.
     """
-    config = CONFIG_ROOT / name
+    config = config or CONFIG_ROOT / name
     path = config / "live" / "app.json" if pinned else config / "app.json"
     if not NAME.fullmatch(name):
         raise _unknown(name)
@@ -177,19 +182,44 @@ def load(name: str, *, pinned: bool = False) -> App:
         raise ConfigError(f"{path} cannot be read", hint="run djangoctl as root") from None
     except (ValueError, RecursionError, OSError) as error:
         raise _damaged(path, str(error)) from None
+    if not isinstance(settings, dict):
+        raise _damaged(path, f"found {_shown(settings)}, expected a mapping")
+    settings = upgraded(settings, path)
     if wrong := next(problems(settings, pinned), ""):
         raise _damaged(path, wrong)
     return App(name, config, settings, pinned)
 
 
-def problems(settings: object, pinned: bool = False) -> Iterator[str]:
+def upgraded(settings: dict, path: Path) -> dict:
+    """The content of an app.json as the present version has it. A host keeps that of the live release over upgrades.
+
+    :raises ConfigError: the version is no number, or a newer djangoctl is needed to read the file.
+    """
+    version = settings.get("version", 0)  # the first files had none
+    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
+        raise _damaged(path, f"'version' is {_shown(version)}, expected a whole number")
+    if version > VERSION:
+        raise ConfigError(
+            f"{path} has version {version}, and this djangoctl reads up to {VERSION}",
+            hint="run site.yml or deploy.yml of the collection that wrote it; either brings its djangoctl",
+        )
+    for step in range(version, VERSION):
+        settings = _with_defaults(settings, OLDER[step])
+    return {**settings, "version": VERSION}
+
+
+def _with_defaults(settings: dict, defaults: dict) -> dict:
+    """The settings with what they lack. Mappings are completed key by key."""
+    missing = {key: value for key, value in defaults.items() if key not in settings}
+    both = {key: value for key, value in defaults.items() if isinstance(settings.get(key), dict)}
+    return settings | missing | {key: _with_defaults(settings[key], value) for key, value in both.items()}
+
+
+def problems(settings: Mapping, pinned: bool = False) -> Iterator[str]:
     """What is wrong with the content of app.json.
 
     :param pinned: it may be older than this djangoctl, and lack what has been added since.
     """
-    if not isinstance(settings, dict):
-        yield f"found {_shown(settings)}, expected a mapping"
-        return
     lacking = [key for key in (ESSENTIAL if pinned else SHAPE) if key not in settings]
     yield from (f"'{key}' is missing" for key in lacking)
     yield from _misfits(settings, {**SHAPE, **ADDED}, "", pinned)

@@ -8,14 +8,22 @@ from contextlib import suppress
 from pathlib import Path
 
 
+def beside(path: Path) -> Path:
+    """Where the replacement of a file or link is made. Whoever writes holds a lock, so that one process does at a time.
+
+    The name is always the same: the next write replaces what a killed process has left.
+    """
+    return path.with_name(f".{path.name}.new")
+
+
 def write(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
     """Replace a file by rename, once its content is on the disk.
 
     :raises OSError: the disk is full or read-only. The file is as it was, and nothing is left beside it.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = beside(path)
     try:
-        temporary.unlink(missing_ok=True)  # a killed process may have had the same id
+        temporary.unlink(missing_ok=True)  # a killed process may have left it
         # Nobody else reads the file before it has its mode.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as handle:
@@ -38,7 +46,7 @@ def write_json(path: Path, content: dict) -> None:
 
 def put_link(link: Path, target: str) -> None:
     """Point a link to a path. The link is replaced by rename, so it exists at every moment."""
-    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary = beside(link)
     try:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(target)

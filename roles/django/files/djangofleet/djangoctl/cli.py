@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,15 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import __version__, atomic, health, launch, output, swap
+from . import __version__, atomic, health, launch, output, swap, tree, units
 from . import release as releases
 from .app import App, load, names
 from .build import Source, build
 from .errors import BuildError, ConfigError, CtlError, Interrupted, UnhealthyError, refused
+from .fetch import fetch
 from .interrupt import finished_first, interruptible
 from .lock import audit, held, holder, say
 from .migrate import migrate, plan
 from .prune import prune
+from .rehearsal import rehearsal
+from .remove import remove
 from .systemd import Systemd
 
 DESCRIPTION = """\
@@ -56,7 +59,6 @@ exit codes:
 After 2 to 6 the same release is live as before. After 7 and 8 the message says which one is. `manage` and `logs` end
 with the code of the command that they run. A signal ends a command with 128 and its number; activate, rollback,
 migrate, prune and maintenance are finished first."""
-REHEARSAL_LINES = 200
 
 
 Outcome = dict | int | tuple[dict, int]  # what is printed, the exit code, or both
@@ -98,6 +100,12 @@ def do_releases(app: App, options: argparse.Namespace) -> dict:
     }
 
 
+def do_fetch(app: App, options: argparse.Namespace) -> dict:
+    """Fetch a version of a repository, and say where its files are and what names them for good."""
+    found = fetch(app, options.repository, options.version, key=options.key, known_hosts=options.known_hosts)
+    return {"changed": False, "revision": found.commit, "tree": str(found.tree), "scm_version": found.scm_version}
+
+
 def do_build(app: App, options: argparse.Namespace) -> dict:
     """Build the release of a source, unless it is built already."""
     system = Systemd()
@@ -110,6 +118,8 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
         "pending": release.state != releases.GOOD or swap.pending(app, identity, system),
         "plan": [],
     }
+    if options.config and not (options.rehearse or options.dry_run):
+        raise ConfigError("--config goes with --rehearse or --dry-run: a release is built with what the role wrote")
     source = Source(tree=options.tree, archive=options.archive, package=options.package)
     if source == Source() and not options.dry_run:
         raise ConfigError(
@@ -117,10 +127,11 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
         )
     if result["changed"] and not options.dry_run:
         if options.rehearse:
-            return {**result, **_rehearse(app, source, system)}
+            return {**result, **_rehearse(app, identity, source, system, scm_version=options.scm_version)}
         with recorded(app, "build", identity):
             try:
-                release = build(app, identity, source, system, version=options.version, revision=options.revision)
+                facts = {"version": options.version, "revision": options.revision, "scm_version": options.scm_version}
+                release = build(app, identity, source, system, **facts)
             except BuildError:
                 prune(app)  # of the failed releases only this one stays
                 raise
@@ -130,23 +141,10 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
     return {**result, **_advice(release)}
 
 
-def _rehearse(app: App, source: Source, system: Systemd) -> dict:
-    """Build a release to see whether it builds and what its migrations would do, and remove it again."""
-    path = app.releases / launch.REHEARSAL
-    with held(app, "rehearse"):
-        shutil.rmtree(path, ignore_errors=True)  # an interrupted rehearsal may have left it
-        try:
-            trial = build(app, launch.REHEARSAL, source, system)
-            return {"plan": plan(app, trial, system), **_advice(trial)}
-        except BuildError as error:
-            log = path / "build.log"
-            if str(log) in error.hint:  # the log is removed with the release
-                error.log = "\n".join(log.read_text(errors="replace").splitlines()[-REHEARSAL_LINES:])
-                error.hint = "fix it and try again; nothing of the rehearsal was kept"
-            raise
-        finally:
-            if path.exists():
-                shutil.rmtree(path)
+def _rehearse(app: App, identity: str, source: Source, system: Systemd, **facts: object) -> dict:
+    """Build a release to see whether it builds and what its migrations would do, and leave nothing of it."""
+    with rehearsal(app, identity, source, system, **facts) as (trial, options):
+        return {"plan": plan(app, trial, system, **options), **_advice(trial)}
 
 
 def _advice(release: releases.Release) -> dict:
@@ -178,11 +176,15 @@ def _activate(app: App, release: releases.Release, action: str, options: argpars
     system, before = Systemd(), releases.live_id(app)
     done = options.unless_live and release.id == before
     result = {"release": release.id, "before": before, "changed": not done and swap.pending(app, release.id, system)}
+    if result["changed"]:
+        swap.require_good(app, release)  # a dry run says so too
     if result["changed"] and not options.dry_run:
         began = time.time()
         with recorded(app, action, release.id) as facts:
             facts["before"] = before
-            swap.activate(app, release, system, allow_schema_ahead=options.allow_schema_ahead)
+            # --unless-live is for a host that goes back with the others: what it leaves has failed on one of them.
+            back = action == "rollback" or options.unless_live
+            swap.activate(app, release, system, allow_schema_ahead=options.allow_schema_ahead, rolls_back=back)
         if ended := health.signals(app, system, began):
             result["warnings"] = [
                 f"processes of {entry['unit']} ended by {entry['signal']} during the swap: {entry['heals']}"
@@ -247,7 +249,9 @@ def do_maintenance(app: App, options: argparse.Namespace) -> dict:
     """Show visitors a maintenance page, or the site again. Addresses in `maintenance_allow` always see the site."""
     wanted, before = options.switch == "on", app.maintenance.exists()
     if wanted:
-        atomic.write(app.maintenance, output.maintenance_page(options.message))
+        with tree.directory(app.static) as static:
+            fcntl.flock(static, fcntl.LOCK_EX)  # it goes beside a deploy, and one at a time
+            atomic.write(app.maintenance, output.maintenance_page(options.message))
     else:
         app.maintenance.unlink(missing_ok=True)
     if wanted != before:
@@ -261,6 +265,13 @@ def do_prune(app: App, options: argparse.Namespace) -> dict:
         if removed:
             audit(app, "prune", removed=removed)
     return {"app": app.name, "changed": bool(removed), "removed": removed}
+
+
+def do_remove(app: App, options: argparse.Namespace) -> dict:
+    if not options.dry_run:
+        with recorded(app, "remove", releases.live_id(app) or ""):
+            remove(app, Systemd(), with_data=options.with_data)
+    return {"app": app.name, "changed": True, "data": "removed" if options.with_data else f"kept in {app.root}"}
 
 
 def do_manage(app: App, options: argparse.Namespace) -> int:
@@ -287,8 +298,9 @@ def do_manage(app: App, options: argparse.Namespace) -> int:
 
 def do_logs(app: App, options: argparse.Namespace) -> int:
     # Units are listed by name: the pattern django-shop* would match those of the app shop-two. `@.` is a template.
-    units = [f"--unit={name.replace('@.', '@*.')}" for name in app["unit_files"]]
-    words = ["journalctl", *units, f"--lines={options.lines}", "--no-pager", "--output=short-iso"]
+    known = sorted({*units.installed(app), *app["unit_files"]})
+    chosen = [f"--unit={name.replace('@.', '@*.')}" for name in known]
+    words = ["journalctl", *chosen, f"--lines={options.lines}", "--no-pager", "--output=short-iso"]
     return subprocess.run([*words, *(["--follow"] if options.follow else [])], check=False).returncode
 
 
@@ -315,15 +327,24 @@ def parser() -> argparse.ArgumentParser:
 
     add("status", do_status, "what the app answers, its release, units and timers, and what heals what is wrong")
     add("releases", do_releases, "the releases on this host")
+    command = add("fetch", do_fetch, "fetch a version of a Git repository for a build")
+    command.add_argument("--repository", required=True, help="the address of the repository")
+    command.add_argument("--version", default="HEAD", help="a branch, a tag or a commit")
+    command.add_argument("--key", type=Path, help="the private key to log in with")
+    command.add_argument("--known-hosts", type=Path, help="the only host keys to trust")
     command = add("build", do_build, "build a release; harmless to what is live")
     command.add_argument("--revision", required=True, help="the immutable name of the source: a commit, a digest")
     command.add_argument("--version", default="", help="the readable name of the release")
+    command.add_argument("--scm-version", default="", help="the version of a project that takes it from Git")
     source = command.add_mutually_exclusive_group()
     source.add_argument("--tree", type=Path, help="a directory on this host")
     source.add_argument("--archive", type=Path, help="a tar archive on this host")
     source.add_argument("--package", help="a requirement, or a wheel on this host")
     command.add_argument("--dry-run", action="store_true", help="say what would be done")
-    command.add_argument("--rehearse", action="store_true", help="build, plan the migrations, remove the release")
+    command.add_argument("--rehearse", action="store_true", help="build aside, plan the migrations, leave nothing")
+    command.add_argument(
+        "--config", type=Path, help="with --rehearse or --dry-run: a directory with the configuration to use"
+    )
     command = add("plan", do_plan, "what the migrations of a release would do")
     command.add_argument("release")
     command = add("migrate", do_migrate, "run the migrations of a release", finishes=True)
@@ -343,6 +364,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("switch", choices=["on", "off"])
     command.add_argument("--message", default="We are at work here and will be back soon.")
     add("prune", do_prune, "remove old releases beyond the number to keep", finishes=True)
+    command = add(
+        "remove", do_remove, "stop the app and remove its units and configuration; its data stays", finishes=True
+    )
+    command.add_argument("--with-data", action="store_true", help="remove releases, uploads, SQLite and key too")
+    command.add_argument("--dry-run", action="store_true", help="say what would be done")
     command = add("manage", do_manage, "run manage.py with user, environment and sandbox of the service")
     command.add_argument("--release", default="current", help="run it in this release instead of the live one")
     command.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="a further variable")
@@ -395,7 +421,7 @@ def _run(words: list[str]) -> Outcome:
         with interruptible():
             return do_list()
     options = parser().parse_args(words)
-    app = load(options.app)
+    app = load(options.app, config=getattr(options, "config", None))
     if not options.finishes:
         with interruptible():
             return options.action(app, options)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .app import App
+from .tree import is_inside
 
 # The line that `startproject` writes into manage.py, wsgi.py and asgi.py.
 SETTINGS = re.compile(r"""DJANGO_SETTINGS_MODULE["']\s*,\s*["']([\w.]+)["']""")
@@ -22,7 +23,7 @@ def detect(
     """
     build = app.build
     interface = build["interface"]
-    settings = build["settings_module"] or _settings(project)
+    settings = build["settings_module"] or _settings(tree, project)
     if not settings:
         fail(
             "settings_module",
@@ -57,9 +58,9 @@ def detect(
     }
 
 
-def _settings(project: Path) -> str:
+def _settings(tree: Path, project: Path) -> str:
     for name in ("manage.py", "*/wsgi.py", "*/asgi.py"):
-        for path in sorted(project.glob(name)):
+        for path in sorted(path for path in project.glob(name) if path.is_file() and is_inside(tree, path)):
             if match := SETTINGS.search(path.read_text(errors="replace")):
                 return match[1]
     return ""

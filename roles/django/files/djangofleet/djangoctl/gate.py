@@ -1,8 +1,9 @@
-"""The gate: loads a release's application and requests its health path, before the release may serve.
+"""The gate: requests the health path of a release's application, before the release may serve.
 
-Usage: gate.py <app.json> <module:attribute>. The release's interpreter runs it, so it imports nothing of djangoctl. The
-request is made in process, with the site's own Host and as if over https. Without these, a well-configured Django
-answers 400 or redirects, which says nothing about its health.
+The stand-in's Gunicorn asks it before it is ready (warm.py). Usage as a program: gate.py <app.json> <module:attribute>.
+The release's interpreter runs it, so it imports nothing of djangoctl. The request is made in process, with the site's
+own Host and as if over https. Without these, a well-configured Django answers 400 or redirects, which says nothing
+about its health.
 """
 
 from __future__ import annotations
@@ -15,10 +16,23 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 
 class HealthTimeout(BaseException):
     """The health check took too long. Not an Exception, which the app's own handlers would turn into a response."""
+
+
+class Answer(NamedTuple):
+    """What came back.
+
+    :param location: where a redirect leads to; empty if it is none.
+    """
+
+    status: int
+    body: bytes
+    location: str
 
 
 def load(application: str):
@@ -30,9 +44,9 @@ def load(application: str):
     return target
 
 
-def ask_wsgi(application, path: str, query: str, host: str) -> tuple[int, bytes]:
-    """Status and body of a GET by PEP 3333."""
-    statuses: list[str] = []
+def ask_wsgi(application, path: str, query: str, host: str) -> Answer:
+    """A GET by PEP 3333."""
+    starts: list[tuple[str, list[tuple[str, str]]]] = []
     environ = {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
@@ -55,16 +69,20 @@ def ask_wsgi(application, path: str, query: str, host: str) -> tuple[int, bytes]
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
-    parts = application(environ, lambda status, headers, exc_info=None: statuses.append(status))
+    parts = application(environ, lambda status, headers, exc_info=None: starts.append((status, headers)))
     try:
         body = b"".join(parts)
     finally:
         getattr(parts, "close", lambda: None)()
-    return int(statuses[-1].split()[0]), body
+    status, headers = starts[-1]
+    return Answer(int(status.split()[0]), body, _location(headers))
 
 
-def ask_asgi(application, path: str, query: str, host: str) -> tuple[int, bytes]:
-    """Status and body of a GET by ASGI 3."""
+def ask_asgi(application, path: str, query: str, host: str, run: Callable[..., Any] = asyncio.run) -> Answer:
+    """A GET by ASGI 3.
+
+    :param run: runs a coroutine to its end. What an app keeps open belongs to the loop that it was opened in.
+    """
     headers = {
         "host": host,
         "x-forwarded-proto": "https",
@@ -104,9 +122,15 @@ def ask_asgi(application, path: str, query: str, host: str) -> tuple[int, bytes]
         await application(scope, receive, send)
         answered.set()
 
-    asyncio.run(exchange())
-    status = next(message["status"] for message in sent if message["type"] == "http.response.start")
-    return status, b"".join(message.get("body", b"") for message in sent if message["type"] == "http.response.body")
+    run(exchange())
+    start = next(message for message in sent if message["type"] == "http.response.start")
+    body = b"".join(message.get("body", b"") for message in sent if message["type"] == "http.response.body")
+    decoded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start.get("headers", ())]
+    return Answer(start["status"], body, _location(decoded))
+
+
+def _location(headers: Iterable[tuple[str, str]]) -> str:
+    return next((value for name, value in headers if name.lower() == "location"), "")
 
 
 def unhealthy_reason(health: dict, status: int, body: bytes) -> str:
@@ -120,40 +144,72 @@ def unhealthy_reason(health: dict, status: int, body: bytes) -> str:
     return ""
 
 
+def host_of(settings: Mapping[str, Any]) -> str:
+    """The Host that is asked for: the app's first domain, and one below it where that is a wildcard."""
+    return settings["domains"][0].replace("*", "www", 1)
+
+
+def time_out_after(seconds: int) -> None:
+    """Raise HealthTimeout in so many seconds; 0 calls it off."""
+
+    def time_out(_signal, _frame) -> None:
+        raise HealthTimeout(f"no answer within {seconds} s")
+
+    if seconds:
+        signal.signal(signal.SIGALRM, time_out)
+    signal.alarm(seconds)
+
+
+def passes(
+    settings: Mapping[str, Any],
+    get_application: Callable[[], Any],
+    tried: int = 0,
+    start_over: Callable[[int], None] | None = None,
+) -> bool:
+    """Whether the application is healthy. Each failure is printed.
+
+    :param settings: what app.json holds.
+    :param get_application: loads it. What it raises is raised.
+    :param tried: how many tries there were before.
+    :param start_over: called after a try that took too long, if there is another, with how many there were. What is
+        interrupted may be half done, so a process that is to serve does not go on from there.
+    """
+    health, host = settings["health"], host_of(settings)
+    path, _mark, query = health["path"].partition("?")
+    ask = ask_asgi if settings["build"]["interface"] == "asgi" else ask_wsgi
+    application, reason = None, ""
+    for attempt in range(tried, 1 + health["retries"]):
+        if attempt:
+            time.sleep(health["delay"])
+        is_late = False
+        time_out_after(health["timeout"])
+        try:
+            application = application or get_application()
+            answer = ask(application, path, query, host)
+            reason = unhealthy_reason(health, answer.status, answer.body)
+        except (Exception, HealthTimeout) as error:
+            time_out_after(0)
+            if application is None:
+                raise
+            is_late = isinstance(error, HealthTimeout)
+            reason = str(error) if is_late else f"{type(error).__name__}: {error}"
+        finally:
+            time_out_after(0)
+        if not reason:
+            return True
+        print(f"gate: GET {health['path']} as {host}: {reason}", file=sys.stderr, flush=True)
+        if is_late and start_over and attempt < health["retries"]:
+            start_over(attempt + 1)
+    return False
+
+
 def main(config: str, name: str) -> int:
     with open(config) as handle:
         settings = json.load(handle)
-    health = settings["health"]
-    if not health["enabled"]:
+    if not settings["health"]["enabled"]:
         return 0
     sys.path[0] = os.getcwd()  # instead of this file's directory: the project may have a package `release` too
-
-    def time_out(_signal, _frame) -> None:
-        raise HealthTimeout(f"no answer within {health['timeout']} s")
-
-    signal.signal(signal.SIGALRM, time_out)
-    path, _mark, query = health["path"].partition("?")
-    ask = ask_asgi if settings["build"]["interface"] == "asgi" else ask_wsgi
-    host = settings["domains"][0].replace("*", "www", 1)
-    application, reason = None, ""
-    for attempt in range(1 + health["retries"]):
-        if attempt:
-            time.sleep(health["delay"])
-        signal.alarm(health["timeout"])
-        try:
-            application = application or load(name)
-            reason = unhealthy_reason(health, *ask(application, path, query, host))
-        except (Exception, HealthTimeout) as error:
-            signal.alarm(0)
-            if application is None:
-                raise
-            reason = str(error) if isinstance(error, HealthTimeout) else f"{type(error).__name__}: {error}"
-        finally:
-            signal.alarm(0)
-        if not reason:
-            return 0
-        print(f"gate: GET {health['path']} as {host}: {reason}", file=sys.stderr, flush=True)
-    return 1
+    return 0 if passes(settings, lambda: load(name)) else 1
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from . import answer, swap
+from . import answer, swap, units
 from . import release as releases
 from .app import App, load
 from .errors import ConfigError
@@ -44,7 +44,7 @@ def report(app: App, system: Systemd, *, limit: float = LIMIT) -> dict[str, Any]
     `faults` are what is wrong, each with what heals it. `warnings` are what does not keep the app from serving.
     """
     state = swap.status(app, system)
-    shown = system.show(units(app))
+    shown = system.show(unit_names(app))
     is_up = state["service"] or _is_active(shown, f"{app.unit}-next.service")
     # A connection would start a service that somebody has stopped: then there is nothing to ask.
     answers = ask(app, limit) if is_up and state["socket"] else []
@@ -52,16 +52,17 @@ def report(app: App, system: Systemd, *, limit: float = LIMIT) -> dict[str, Any]
         **state,
         "serves": bool(answers) and all(found["ok"] for found in answers),
         "since": _moment(shown, f"{app.unit}.service", "ActiveEnterTimestamp"),
-        "listen": serving(app).listen,
+        "listen": units.listening(app),
         "answers": answers,
         "processes": [_process(unit, shown) for unit in app["processes"]],
         "timers": [_timer(unit, shown) for unit in app["timers"]],
-        "failed_units": [unit for unit in units(app) if shown.get(unit, {}).get("ActiveState") == "failed"],
+        "failed_units": [unit for unit in unit_names(app) if shown.get(unit, {}).get("ActiveState") == "failed"],
         "signals": signals(app, system, time.time() - DAY),
     }
     faults = [*_live_faults(app), *_unit_faults(app, result, is_up), *_answer_faults(app, answers)]
-    if state["release"] and not system.enabled(f"{app.unit}.socket"):
-        faults.append(_fault(f"{app.unit}.socket is not enabled: a reboot leaves the app down", _activate(app)))
+    socket = units.socket_name(app)
+    if state["release"] and not system.enabled(socket):
+        faults.append(_fault(f"{socket} is not enabled: a reboot leaves the app down", _activate(app)))
     return {**result, "faults": faults, "warnings": _warnings(app, result)}
 
 
@@ -72,11 +73,11 @@ def serving(app: App) -> App:
     return app
 
 
-def units(app: App) -> list[str]:
+def unit_names(app: App) -> list[str]:
     """The units of an app that can fail, without templates, of which only the instances run."""
     jobs = [f"{timer.removesuffix('.timer')}.service" for timer in app["timers"]]
     return [
-        *(f"{app.unit}.socket", f"{app.unit}.service", f"{app.unit}-next.service"),
+        *(units.socket_name(app), units.service(app), units.stand_in(app)),
         *(*app["processes"], *app["timers"], *jobs),
     ]
 
@@ -92,7 +93,7 @@ def ask(app: App, limit: float) -> list[dict[str, Any]]:
     common = {**expected, "domains": live["domains"], "port": port, "scheme": "https" if tls else "http"}
     inner = {**common, "tls": False, "maintenance": ""}
     outer = {**common, "tls": tls, "maintenance": str(app.maintenance)}
-    wanted = [("socket", address_of(live.listen), _named(live["domains"])[0], inner)]
+    wanted = [("socket", address_of(units.listening(app)), _named(live["domains"])[0], inner)]
     wanted += [("nginx", (NGINX, port), domain, outer) for domain in _named(app.site.get("domains", []))]
     with ThreadPoolExecutor(len(wanted)) as pool:
         return list(pool.map(lambda request: _ask(*request), wanted))
@@ -254,11 +255,11 @@ def _live_faults(app: App) -> list[dict[str, str]]:
 
 
 def _unit_faults(app: App, result: Mapping[str, Any], is_up: bool) -> list[dict[str, str]]:
-    down = [] if result["socket"] else [f"{app.unit}.socket"]
+    down = [] if result["socket"] else [units.socket_name(app)]
     down += [] if is_up else [f"{app.unit}.service"]
     faults = [_fault(f"{unit} is not active", f"systemctl start {unit}") for unit in down]
     faults += [_fault(f"{unit} is not active", f"systemctl restart {unit}") for unit in result["idle_units"]]
-    known = {f"{app.unit}.socket", f"{app.unit}.service", *result["idle_units"]}
+    known = {units.socket_name(app), f"{app.unit}.service", *result["idle_units"]}
     return faults + [
         _fault(f"{unit} has failed", f"journalctl -u {unit}, then systemctl start {unit}")
         for unit in result["failed_units"]

@@ -21,7 +21,6 @@ CONTRACT = (
     *("REDIS_URL", "STATIC_ROOT", "STATIC_URL", "MEDIA_ROOT", "MEDIA_URL", "RELEASE_ID"),
 )
 LINKS = ("current", "next")
-REHEARSAL = ".rehearsal"  # a release that is built to be removed again
 GUNICORN = Path(__file__).parent.with_name("gunicorn.conf.py")
 GATE = Path(__file__).with_name("gate.py")
 REFERENCE = re.compile(r"\$\{(" + "|".join(CONTRACT) + r")\}")
@@ -56,7 +55,9 @@ def resolve(app: App, name: str) -> Path:
     :raises ConfigError: there is no such release.
     """
     path = app.root / name if name in LINKS else app.releases / name
-    if not (name in (*LINKS, REHEARSAL) or is_identity(name)) or not path.exists():
+    if name == "current" and app.is_pinned and os.path.lexists(app.pinned / "release"):
+        path = app.pinned / "release"  # the one that this configuration was pinned for
+    if not (name in LINKS or is_identity(name)) or not path.exists():
         raise unknown(app, name)
     return path.resolve()
 
@@ -68,19 +69,36 @@ def command(app: App, words: list[str]) -> list[str]:
     return ["python", *(["-m", "django"] if app.build["packaged"] else ["manage.py"]), *words[1:]]
 
 
+def _require_sockets(app: App, units: list[str]) -> None:
+    """Refuse to serve without the sockets of these units: gunicorn would open one of its own, where nobody asks.
+
+    See sd_listen_fds(3). An older unit file names no sockets.
+    """
+    given = os.environ.get("LISTEN_FDNAMES", "").split(":") if os.environ.get("LISTEN_PID") == str(os.getpid()) else []
+    count = int(os.environ.get("LISTEN_FDS") or 0) if given else 0
+    if count < max(1, len(units)) or not set(units) <= set(given):
+        raise ConfigError(
+            f"{app.name}: systemd has not handed over {' '.join(units) or 'a socket'}; it gave: "
+            f"{' '.join(filter(None, given)) or 'none'}",
+            hint=f"activate the live release again, which opens it: djangoctl {app.name} activate <id>",
+        )
+
+
 def run(app: App, name: str, words: list[str]) -> None:
     """Replace this process by a command inside a release. Does not return.
 
-    `serve` runs gunicorn with the release's application, `gate` its health check.
+    `serve` runs gunicorn with the release's application, `gate` its health check. The words after `serve` are the
+    socket units that it must have been given.
 
-    :raises ConfigError: there is no such release or command.
+    :raises ConfigError: there is no such release or command, or systemd has not handed over the sockets.
     """
     if not words:
         raise ConfigError(f"{app.name}: exec {name} needs a command")
     release = resolve(app, name)
     record = read_json(release / "release.json")
     os.chdir(release / "source" / app.build["project_dir"])
-    if words == ["serve"]:
+    if words[:1] == ["serve"]:
+        _require_sockets(app, words[1:])
         words = ["gunicorn", "--config", str(GUNICORN), Release(release, record).application]
     if words == ["gate"]:
         words = ["python", str(GATE), str(app.settings_file), Release(release, record).application]

@@ -16,20 +16,33 @@ MARK = "djangofleet-plan: "
 LOG_LINES = 25
 
 
-def plan(app: App, release: Release, system: Systemd) -> list[dict]:
+def plan(app: App, release: Release, system: Systemd, **options) -> list[dict]:
     """What the release's migrations would do: for each its name, its operations and the destructive ones among them.
 
+    :param options: for Systemd.manage, where the release is not at its usual place.
     :raises MigrationError: the database does not answer, or the migrations contradict each other.
     """
+    return _ask(app, release, system, **options)["steps"]
+
+
+def _ask(app: App, release: Release, system: Systemd, **options) -> dict:
+    """What plan.py answers: the steps, whether the database is new, and the app's own PGOPTIONS.
+
+    The migrations of a new database destroy nothing: there is no data, and nobody is served.
+    """
     if not release.record.get("database", True):
-        return []
+        return {"steps": []}
     words = ["python", str(PLAN), release.application]
-    result = system.manage(app, release.id, words, purpose="plan")
+    result = system.manage(app, release.id, words, purpose="plan", **options)
     lines = (result.stdout or "").splitlines()
     if result.returncode != 0:
         raise _failed(app, f"the migrations of release {release.id} cannot be planned", lines)
     answer = next(line for line in reversed(lines) if line.startswith(MARK))
-    return json.loads(answer.removeprefix(MARK))["steps"]
+    found = json.loads(answer.removeprefix(MARK))
+    found["new"] = found.get("new") or _is_first(app)
+    if found["new"] and not live_id(app):
+        found["steps"] = [{**step, "destructive": []} for step in found["steps"]]
+    return found
 
 
 def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: bool = False) -> list[dict]:
@@ -40,9 +53,12 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
 
     :raises MigrationError: a migration failed, or a destructive one was not allowed. The live release keeps serving.
     """
-    steps = plan(app, release, system)
+    found = _ask(app, release, system)
+    steps = found["steps"]
     if not steps:
-        if _record_schema(app, release):  # an earlier run migrated, and then a hook failed
+        interrupted = read_json(app.root / "schema.json").get("migrating")
+        # An earlier run migrated, and then it was killed or a hook failed.
+        if _record_schema(app, release, hooks_pending=interrupted) or _is_first(app):
             _run_after_hooks(app, release, system)
         return []
     destructive = [f"{step['migration']}: {operation}" for step in steps for operation in step["destructive"]]
@@ -54,11 +70,15 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
             log="\n".join(destructive),
         )
     run_hooks(app, release, system, "before_migrate")
+    if found["new"]:
+        _note(app, first=True)  # if a migration fails, the database is not new any more
+    # Whoever finds the migrations applied has to know that they are this run's, if it does not come to record them.
+    _note(app, migrating=release.id)
     result = system.manage(
         app,
         release.id,
         ["manage.py", "migrate", "--noinput", "--no-color"],
-        environment={"PGOPTIONS": f"-c lock_timeout={app['lock_timeout']}"},
+        environment=_limits(app, found.get("pgoptions", "")),
         purpose="migrate",
     )
     lines = (result.stdout or "").splitlines()
@@ -81,10 +101,37 @@ def _applied(app: App, release: Release, steps: list[dict], system: Systemd) -> 
     return {step["migration"] for step in steps} - {step["migration"] for step in remaining}
 
 
+def _limits(app: App, given: str) -> dict[str, str]:
+    """PGOPTIONS with a limit for locks after what the app says itself, such as a search_path.
+
+    :param given: the app's own PGOPTIONS.
+    """
+    limit = app["lock_timeout"]
+    return {"PGOPTIONS": f"{given} -c lock_timeout={limit}".strip()} if limit not in ("", "0") else {}
+
+
 def _run_after_hooks(app: App, release: Release, system: Systemd) -> None:
+    """Run the hooks after the migrations; first those that a new database gets once."""
+    if _is_first(app):
+        run_hooks(app, release, system, "after_first_migrate")
+        _note(app, first=None)
     run_hooks(app, release, system, "after_migrate")
-    record = read_json(app.root / "schema.json")
-    write_json(app.root / "schema.json", {**record, "owing": None})
+    _note(app, owing=None)
+
+
+def _is_first(app: App) -> bool:
+    """Whether the first migrations of a new database have begun and are not done, with the hooks after them."""
+    return bool(read_json(app.root / "schema.json").get("first"))
+
+
+def _note(app: App, **changes: object) -> None:
+    """Change schema.json.
+
+    `first` is there from the first migration until hooks.after_first_migrate have run, `migrating` while migrations do.
+    """
+    record = {**read_json(app.root / "schema.json"), **changes}
+    passing = ("first", "migrating")
+    write_json(app.root / "schema.json", {key: value for key, value in record.items() if key not in passing or value})
 
 
 def _record_schema(
@@ -102,7 +149,9 @@ def _record_schema(
         # Migrations that the release does not have are ahead of it. They stay applied.
         ahead = recorded - release.migrations
         leaves = ahead | (release.leaves if applied is None else applied | recorded)
-        record = {"release": release.id, "leaves": sorted(leaves), "owing": hooks_pending or record.get("owing")}
+        record = {**record, "release": release.id, "leaves": sorted(leaves)}
+        record["owing"] = hooks_pending or record.get("owing")
+        record.pop("migrating", None)
         write_json(app.root / "schema.json", record)
     return record.get("owing")
 

@@ -7,12 +7,22 @@ last line of its output, after MARK.
 import importlib
 import json
 import os
+import re
 import sys
 
 MARK = "djangofleet-plan: "
 # Operations that lose data, or whose effect is unknown. A rename, like a removal, breaks the live release, which still
 # uses the old name.
-DESTRUCTIVE_OPERATIONS = ("RemoveField", "DeleteModel", "RenameField", "RenameModel", "AlterModelTable", "RunSQL")
+DESTRUCTIVE_OPERATIONS = ("RemoveField", "DeleteModel", "RenameField", "RenameModel", "AlterModelTable")
+# SQL that adds something. Any other statement counts as destructive.
+HARMLESS_SQL = re.compile(
+    r"(CREATE (UNIQUE )?INDEX|CREATE ((GLOBAL |LOCAL )?TEMP(ORARY)? |UNLOGGED |VIRTUAL )?TABLE|CREATE EXTENSION"
+    r"|CREATE SCHEMA|CREATE SEQUENCE|CREATE STATISTICS|COMMENT ON|ANALYZE|INSERT INTO)\b"
+)
+# What loses data within it: INSERT ... ON CONFLICT DO UPDATE, WITH x AS (DELETE ...). A foreign key says ON DELETE.
+LOSING_SQL = re.compile(r"(?<!ON )\b(DELETE|DROP|TRUNCATE|UPDATE|REPLACE)\b")
+QUOTED_SQL = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$", re.DOTALL)
+SHOWN = 100  # characters of a statement
 
 
 def flatten(operations):
@@ -45,6 +55,34 @@ def is_destructive(operation, app_label, state, connection) -> bool:
     return type(operation).__name__ in DESTRUCTIVE_OPERATIONS
 
 
+def statements(operation) -> list[str]:
+    """The statements of a RunSQL, each in one line without comments."""
+    import sqlparse
+
+    given = operation.sql if isinstance(operation.sql, (list, tuple)) else [operation.sql]
+    texts = [item[0] if isinstance(item, (list, tuple)) else item for item in given]
+    found = [part for text in texts for part in sqlparse.split(sqlparse.format(str(text), strip_comments=True))]
+    lines = [" ".join(part.split()).rstrip("; ") for part in found]
+    return [line for line in lines if line]
+
+
+def is_harmless_sql(statement: str) -> bool:
+    """Whether a statement adds something and takes nothing away."""
+    bare = " ".join(QUOTED_SQL.sub(" x ", statement).upper().split())
+    return bool(HARMLESS_SQL.match(bare)) and not LOSING_SQL.search(bare)
+
+
+def shown(statement: str) -> str:
+    return "SQL: " + (statement if len(statement) <= SHOWN else f"{statement[: SHOWN - 1]}…")
+
+
+def is_new(connection, executor) -> bool:
+    """Whether the database has nothing of the project yet: no migration is applied, and no model has a table."""
+    if executor.loader.applied_migrations:
+        return False
+    return not connection.introspection.django_table_names(only_existing=True)
+
+
 def model_of(operation, app_label: str) -> tuple[str, str]:
     """The model that an operation changes."""
     name = (
@@ -56,6 +94,7 @@ def model_of(operation, app_label: str) -> tuple[str, str]:
 def plan() -> dict:
     from django.db import connections
     from django.db.migrations.executor import MigrationExecutor
+    from django.db.migrations.operations import RunSQL
 
     connection = connections["default"]
     connection.prepare_database()
@@ -71,8 +110,10 @@ def plan() -> dict:
             # The database operations of a SeparateDatabaseAndState apply to a state of their own.
             database_state = state if parts == [operation] else state.clone()
             for part in parts:
-                step["operations"].append(part.describe())
-                # A table that the same plan creates has no rows yet. RunSQL names no table, so it stays destructive.
+                lines = statements(part) if isinstance(part, RunSQL) else []
+                step["operations"] += [shown(line) for line in lines] or [part.describe()]
+                step["destructive"] += [shown(line) for line in lines if not is_harmless_sql(line)]
+                # A table that the same plan creates has no rows yet.
                 if type(part).__name__ == "CreateModel":
                     created.add(model_of(part, label))
                 elif model_of(part, label) in created:
@@ -84,7 +125,12 @@ def plan() -> dict:
                     part.state_forwards(label, database_state)
             operation.state_forwards(label, state)
         steps.append(step)
-    return {"vendor": connection.vendor, "steps": steps}
+    return {
+        "vendor": connection.vendor,
+        "new": is_new(connection, executor),
+        "pgoptions": os.environ.get("PGOPTIONS", ""),
+        "steps": steps,
+    }
 
 
 def main(application: str) -> None:

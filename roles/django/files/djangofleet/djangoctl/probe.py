@@ -1,9 +1,14 @@
-"""Imports the application as gunicorn will, and writes what the project's settings and migrations are.
+"""Imports the application as gunicorn will, writes what the project is, and collects its static files.
 
-Usage: probe.py <module:callable> <output file>. The release's interpreter runs it, so it imports nothing of djangoctl.
+All that a build asks of a project is asked here, with one import. Usage: probe.py <module:callable> <output file>
+[<static directory>...]. Static files are collected if the settings name one of these directories. The release's
+interpreter runs it, so it imports nothing of djangoctl.
 """
 
+import compileall
+import contextlib
 import importlib
+import io
 import json
 import os
 import platform
@@ -22,8 +27,8 @@ def migrations() -> dict[str, list[str]]:
     return {kind: sorted(f"{app}.{name}" for app, name in found) for kind, found in nodes.items()}
 
 
-def main(application: str, output: str) -> None:
-    sys.path[0] = os.getcwd()  # instead of this file's directory: the project may have a package `release` too
+def facts_of(application: str) -> dict:
+    """Import the application, and read the settings that come with it."""
     module, _colon, name = application.partition(":")
     target = importlib.import_module(module)
     for part in (name or "application").split("."):
@@ -42,7 +47,7 @@ def main(application: str, output: str) -> None:
         hashed = hasattr(staticfiles_storage, "hashed_name")
         storage = type(staticfiles_storage._wrapped).__qualname__
     root = str(settings.STATIC_ROOT or "")
-    facts = {
+    return {
         "python": platform.python_version(),
         "django": django.get_version(),
         "staticfiles": staticfiles,
@@ -54,8 +59,40 @@ def main(application: str, output: str) -> None:
         # Without DATABASES, Django configures a dummy engine that refuses every query.
         "database": connections.settings["default"]["ENGINE"] != "django.db.backends.dummy",
     }
+
+
+def deploy_check() -> str:
+    """The advice of `check --deploy`. Its errors fail nothing: real ones have failed collectstatic already."""
+    from django.core.management import call_command
+
+    said = io.StringIO()
+    try:
+        call_command("check", deploy=True, no_color=True, stdout=said, stderr=said)
+    except Exception as error:  # a check of the project's own may raise anything
+        said.write(str(error))
+    return said.getvalue().strip()
+
+
+def write(output: str, facts: dict) -> None:
     with open(output, "w") as handle:
         json.dump(facts, handle)
+
+
+def main(application: str, output: str, *directories: str) -> None:
+    sys.path[0] = os.getcwd()  # instead of this file's directory: the project may have a package `release` too
+    facts = facts_of(application)
+    write(output, facts)  # djangoctl tells by it that the import has worked
+    if facts["staticfiles"]:
+        if facts["static_root"] not in directories:
+            return
+        from django.core.management import call_command
+
+        call_command("collectstatic", interactive=False, verbosity=1, skip_checks=False)
+    facts["deploy_check"] = deploy_check()
+    # The app cannot write to its code later, so the bytecode is compiled now.
+    with contextlib.redirect_stdout(sys.stderr):
+        compileall.compile_dir(".", quiet=1)
+    write(output, facts)
 
 
 if __name__ == "__main__":

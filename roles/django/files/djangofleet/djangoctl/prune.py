@@ -1,14 +1,19 @@
-"""Removes releases that nobody goes back to, and the static files that only they had."""
+"""Removes releases that nobody goes back to, and the static files and environments that only they had."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from . import release as releases
+from . import tree
 from .app import App
+from .rehearsal import remove_interrupted
 from .release import FAILED, GOOD, Release, read_json
+from .static import collected
+from .venv import remove_unused
+
+REMOVED = ".removed-"
 
 
 def prune(app: App) -> list[str]:
@@ -21,15 +26,29 @@ def prune(app: App) -> list[str]:
     keep = {release.id for release in kept(app, everything)}
     removed = [release for release in everything if release.id not in keep]
     for release in removed:
-        shutil.rmtree(release.path)
-    if removed:
-        _remove_orphans(app, [release for release in everything if release.id in keep])
+        _hide(app, release)
+    remaining = [release for release in everything if release.id in keep]
+    hidden = list(app.releases.glob(f"{REMOVED}*"))  # an interrupted run may have left some
+    if hidden:
+        _remove_orphans(app, remaining)
+    for path in hidden:
+        tree.remove(path)
+    remove_unused(app, remaining)
+    remove_interrupted(app)
     return [release.id for release in removed]
+
+
+def _hide(app: App, release: Release) -> None:
+    """Take a release away in one step: its removal takes many, and half of a release must not pass for a good one."""
+    target = app.releases / f"{REMOVED}{release.id}"
+    tree.remove(target)
+    release.path.rename(target)
 
 
 def kept(app: App, everything: list[Release]) -> list[Release]:
     """The releases to keep, in the order given."""
-    in_use = {releases.live_id(app), releases.linked(app.next_link)} | running(app)
+    links = (app.current, app.next_link)
+    in_use = {releases.live_id(app), *map(releases.linked, links)} | running(app)
     history = read_json(app.root / "live.json").get("history", [])
     good = [release for release in everything if release.state == GOOD]
     # The most recently live release sorts last. A release that never was live sorts before all that were.
@@ -58,8 +77,8 @@ def _remove_orphans(app: App, remaining: list[Release]) -> None:
     """Remove published static files that none of the remaining releases has."""
     wanted = set()
     for release in remaining:
-        root = (release.path / "static").resolve()
-        for directory, _names, files in os.walk(root):
+        root = collected(release)
+        for directory, _names, files in os.walk(root) if root else ():
             wanted |= {os.path.relpath(os.path.join(directory, name), root) for name in files}
     for directory, _names, files in os.walk(app.static, topdown=False):
         for name in files:

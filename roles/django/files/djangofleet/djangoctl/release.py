@@ -30,11 +30,11 @@ def _is_list_of_text(value: object) -> bool:
 
 # What the keys of live.json, schema.json and release.json hold. What holds something else is damaged, and not read.
 KINDS: dict[str, Callable[[object], bool]] = {
-    **dict.fromkeys(("release", "activated_at", "fingerprint", "state", "started_at", "ended_at"), _is_text),
+    **dict.fromkeys(("release", "pin", "activated_at", "fingerprint", "state", "started_at", "ended_at"), _is_text),
     **dict.fromkeys(("application", "settings_module", "version", "revision", "deploy_check", "error"), _is_text),
     **dict.fromkeys(("history", "units", "leaves", "migrations", "warnings"), _is_list_of_text),
-    "database": lambda value: isinstance(value, bool),
-    "owing": lambda value: value is None or isinstance(value, str),
+    **dict.fromkeys(("database", "done", "goes_back"), lambda value: isinstance(value, bool)),
+    **dict.fromkeys(("owing", "migrating"), lambda value: value is None or isinstance(value, str)),
 }
 
 
@@ -161,8 +161,11 @@ def all_of(app: App) -> list[Release]:
 
 
 def live_id(app: App) -> str | None:
-    """The id of the release that `current` points to; None before the first activation."""
-    return linked(app.current)
+    """The id of the live release; None before the first activation.
+
+    It is pinned with its configuration. `current` follows, and stands alone where an older djangoctl pinned.
+    """
+    return linked(app.pinned / "release") or linked(app.current)
 
 
 def linked(link: Path) -> str | None:

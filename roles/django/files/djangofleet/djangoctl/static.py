@@ -11,13 +11,26 @@ import filecmp
 import os
 import re
 import shutil
+import stat
 from pathlib import Path
 
+from . import tree
 from .app import App
+from .atomic import beside
 from .release import Release
 
 # As Django's ManifestStaticFilesStorage names its files: twelve hexadecimal digits before the last ending.
 HASHED = re.compile(r"\.[0-9a-f]{12}\.")
+
+
+def collected(release: Release) -> Path | None:
+    """The directory of a release's static files; None if there is none.
+
+    It is a link where the settings collect into the source tree. What a build put in the way of it may lead anywhere:
+    nothing outside of the release is ever published.
+    """
+    path = (release.path / "static").resolve()
+    return path if path.is_dir() and tree.is_inside(release.path, path) else None
 
 
 def publish(app: App, release: Release, *, replace: bool = True) -> int:
@@ -28,12 +41,14 @@ def publish(app: App, release: Release, *, replace: bool = True) -> int:
     :param replace: whether to replace files of the same name. The live release uses them until this one has passed its
         gate.
     """
-    source = (release.path / "static").resolve()  # a link if the settings collect into the source tree
+    source = collected(release)
+    if source is None:
+        return 0
     return sum(
         _place(Path(directory, name), app.static / os.path.relpath(os.path.join(directory, name), source), replace)
         for directory, _names, files in os.walk(source)
         for name in files
-        if not Path(directory, name).is_symlink()
+        if stat.S_ISREG(os.lstat(os.path.join(directory, name)).st_mode)
     )
 
 
@@ -46,9 +61,11 @@ def _place(source: Path, target: Path, replace: bool) -> bool:
     if obstacle and obstacle != target:
         obstacle.unlink()
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copyfile(source, temporary)
-    shutil.copystat(source, temporary)
+    temporary = beside(target)
+    with tree.open_file(source) as file, open(temporary, "wb") as copy:
+        shutil.copyfileobj(file, copy)
+        times = os.fstat(file.fileno())
+    os.utime(temporary, ns=(times.st_atime_ns, times.st_mtime_ns))
     temporary.chmod(0o644)
     if obstacle == target:
         shutil.rmtree(target)

@@ -11,11 +11,13 @@ import hashlib
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import release as releases
-from . import workers
-from .app import App
+from . import units, workers
+from .app import App, load
+from .atomic import beside
 from .errors import ActivationError, ConfigError, GateError
 from .hooks import run_hooks
 from .prune import prune
@@ -30,21 +32,20 @@ RUN = Path("/run")
 def status(app: App, system: Systemd) -> dict:
     """What is live, whether it is up, and whether a restart is pending.
 
-    A restart is pending when the configuration has changed or an activation broke off.
+    A restart is pending when the configuration or an installed unit has changed, or when an activation broke off.
     """
     record = read_json(app.root / "live.json")
     live = releases.live_id(app)
+    changed = record.get("release") != live or record.get("fingerprint") != app.fingerprint()
     return {
         "app": app.name,
         "release": live,
         "activated_at": record.get("activated_at"),
         "service": system.active(f"{app.unit}.service"),
-        "socket": system.active(f"{app.unit}.socket"),
+        "socket": system.active(units.socket_name(app)),
         "idle_units": workers.idle(app, system),
         "maintenance": app.maintenance.exists(),
-        "restart_pending": record.get("release") != live
-        or record.get("fingerprint") != app.fingerprint()
-        or _built_since(app, live, record.get("activated_at", "")),
+        "restart_pending": changed or units.differ(app) or _built_since(app, live, record.get("activated_at", "")),
     }
 
 
@@ -56,40 +57,63 @@ def _built_since(app: App, live: str | None, activated_at: str) -> bool:
 def pending(app: App, identity: str, system: Systemd) -> bool:
     """Whether activating that release would change anything."""
     seen = status(app, system)
-    up = seen["service"] and seen["socket"] and not seen["idle_units"] and system.enabled(f"{app.unit}.socket")
-    return seen["release"] != identity or seen["restart_pending"] or not up
+    is_open = seen["socket"] and units.is_open(app, units.socket_name(app))
+    up = seen["service"] and is_open and not seen["idle_units"] and system.enabled(units.socket_name(app))
+    done = read_json(app.root / "live.json").get("done", True)  # an older djangoctl did not write it
+    return seen["release"] != identity or seen["restart_pending"] or not up or not done
 
 
-def activate(app: App, release: Release, system: Systemd, *, allow_schema_ahead: bool = False) -> bool:
+def activate(
+    app: App, release: Release, system: Systemd, *, allow_schema_ahead: bool = False, rolls_back: bool = False
+) -> bool:
     """Make a release the live one; returns False if it is live already and nothing is pending.
 
+    :param rolls_back: the release that was live is a bad one: no rollback chooses it until it is activated again.
     :raises ConfigError: the release is not good, or the database is ahead of it.
     :raises GateError: the release did not pass its health check; no visitor has seen it.
     :raises ActivationError: the service did not start on it; the previous release was put back if possible.
     :raises HookError: a hook failed; the state says what is live.
     """
-    _require_good(app, release)
+    require_good(app, release)
     if not pending(app, release.id, system):
         return False
-    before = releases.live_id(app)
+    before, _pin = _last_started(app)
     if not allow_schema_ahead:
         _require_schema(app, release, before)
-    _reload_units(app, system)
+    sockets = units.sockets(app)
+    units.require_usable(app, sockets[0])
+    units.prepare(app, sockets, system)
     run_hooks(app, release, system, "before_activate")
     publish(app, release, replace=False)
     _start_stand_in(app, release, system)
     publish(app, release)
-    previous_pin = pin_configuration(app)
+    previous_pin = pin_configuration(app, release.path)
     point(app.current, release.path)
-    _restart_service(app, release, before, previous_pin, system)
+    _restart_service(app, release, before, previous_pin, sockets, system)
     _stop_stand_in(app, system)
-    _record_live(app, release)
+    units.remove_others(app, sockets, system)
+    _record_live(app, release, sockets, bad=before if rolls_back else None)
     run_hooks(app, release, system, "after_activate")
     prune(app)
+    _record_done(app)
     return True
 
 
-def _require_good(app: App, release: Release) -> None:
+def _last_started(app: App) -> tuple[str | None, Path | None]:
+    """The release that the service has started on last, and the directory of the configuration pinned for it.
+
+    After an activation that broke off, what is pinned now may never have started.
+    """
+    record, live = read_json(app.root / "live.json"), releases.live_id(app)
+    pin = app.pinned.resolve() if app.pinned.exists() else None
+    recorded, recorded_pin = record.get("release"), app.config / record.get("pin", app.pinned.name)
+    if recorded and recorded_pin.is_dir() and (app.releases / recorded).is_dir():
+        return recorded, recorded_pin.resolve()
+    return live, pin
+
+
+def require_good(app: App, release: Release) -> None:
+    """Refuse a release that was not built to its end."""
     if release.state != GOOD:
         raise ConfigError(
             f"{app.name}: release {release.id} is {release.state}, only a good one can go live",
@@ -118,9 +142,17 @@ def _require_schema(app: App, release: Release, before: str | None) -> None:
         )
 
 
-def _record_live(app: App, release: Release) -> None:
-    """Write live.json: the live release, what its service was started with, and the history of activations."""
-    history = [entry for entry in read_json(app.root / "live.json").get("history", []) if entry != release.id]
+def _record_live(app: App, release: Release, sockets: list[str], bad: str | None = None) -> None:
+    """Write live.json: the live release, what its service was started with, and the history of activations.
+
+    :param bad: the release that was rolled back from.
+    """
+    record = read_json(app.root / "live.json")
+    history = [entry for entry in record.get("history", []) if entry != release.id]
+    rolled_back = set(record.get("rolled_back", []))
+    if release.id not in rolled_back:  # else somebody takes a rollback back, and leaves nothing bad
+        rolled_back.add(bad)
+    rolled_back &= set(history)
     write_json(
         app.root / "live.json",
         {
@@ -128,60 +160,83 @@ def _record_live(app: App, release: Release) -> None:
             "activated_at": now(),
             "fingerprint": app.fingerprint(),
             "history": [*history, release.id],
+            "rolled_back": sorted(rolled_back),
             "units": [*app["processes"], *app["timers"]],
+            "sockets": sockets,
+            "pin": app.pinned.resolve().name,
+            "goes_back": _goes_back(record, release.id),
+            "done": False,
         },
     )
 
 
+def _record_done(app: App) -> None:
+    """Record that nothing of the activation is left to do: its hooks have run, and old releases are removed."""
+    write_json(app.root / "live.json", {**read_json(app.root / "live.json"), "done": True})
+
+
+def _goes_back(record: dict, live: str) -> bool:
+    """Whether the release became live again after another one, by an activation that broke off."""
+    if record.get("release") == live:
+        return record.get("goes_back", False) and not record.get("done", True)
+    return live in record.get("history", [])
+
+
 def previous(app: App) -> Release:
-    """The good release that was live before the current one.
+    """The good release that was live before the current one, and that nobody has rolled back from.
+
+    A rollback that broke off is finished first, so the release is the same when the command is repeated.
 
     :raises ConfigError: there is none.
     """
-    live = releases.live_id(app)
+    live, record = releases.live_id(app), read_json(app.root / "live.json")
+    if live and _goes_back(record, live):
+        return releases.read(app, live)
+    rolled_back = record.get("rolled_back", [])
     good = {release.id: release for release in releases.all_of(app) if release.state == GOOD and release.id != live}
-    record = app.root / "live.json"
-    history = read_json(record).get("history")
+    history = record.get("history")
     if history is None:  # lost with a damaged live.json: the release that was built last is the best guess
-        history = list(good) if live or record.exists() else []
+        history = list(good) if live or (app.root / "live.json").exists() else []
     for identity in reversed(history):
-        if identity in good:
+        if identity in good and identity not in rolled_back:
             return good[identity]
+    left = f"; {', '.join(rolled_back)} was rolled back from, and goes live only by its name" if rolled_back else ""
     raise ConfigError(
-        f"{app.name}: there is no release to go back to", hint=f"djangoctl {app.name} releases lists them"
+        f"{app.name}: there is no release to go back to{left}", hint=f"djangoctl {app.name} releases lists them"
     )
 
 
-def pin_configuration(app: App) -> Path | None:
-    """Pin the configuration as the role last wrote it; returns the directory of the one pinned before, if any."""
-    before = app.pinned.resolve() if app.pinned.exists() else None
-    contents = [(name, (app.config / name).read_bytes()) for name in ("app.json", "env")]
-    digest = hashlib.sha256(b"\0".join(content for _name, content in contents)).hexdigest()[:12]
-    directory = app.config / f".live-{digest}"
-    for stale in app.config.glob(".live-*"):
-        if stale not in (directory, before):
-            shutil.rmtree(stale)
-    directory.mkdir(mode=0o750, exist_ok=True)
-    for name, _content in contents:
+def pin_configuration(app: App, release: Path | None = None) -> Path | None:
+    """Pin the configuration as the role last wrote it, together with the release that it is for.
+
+    Both change in one step. Between two, a reboot would start a release with a configuration that no gate has seen.
+
+    :param release: the live one by default.
+    :returns: the directory of the configuration that the service has started with last, if any.
+    """
+    before, live = _last_started(app)[1], app.pinned.resolve() if app.pinned.exists() else None
+    release = release or (app.current.resolve() if app.current.exists() else None)
+    names = ["app.json", "env", *(f"units/{path.name}" for path in app.units)]
+    contents = b"".join(b"%b\0%b\0" % (name.encode(), (app.config / name).read_bytes()) for name in names)
+    directory = app.config / f".live-{hashlib.sha256(contents + str(release).encode()).hexdigest()[:12]}"
+    for stale in set(app.config.glob(".live-*")) - {directory, before, live}:
+        shutil.rmtree(stale)
+    for pin in {before, live} - {None}:
+        units.adopt(app, pin)
+    for path in (directory, directory / "units"):
+        path.mkdir(mode=0o750, exist_ok=True)
+        os.chown(path, app.config.stat().st_uid, app.config.stat().st_gid)
+    for name in names:
         # Replace each file by rename. An unchanged configuration has the same digest: this directory is in use already.
-        temporary = directory / f".{name}.{os.getpid()}"
-        shutil.copy2(app.config / name, temporary)
-        os.chown(temporary, (app.config / name).stat().st_uid, (app.config / name).stat().st_gid)
-        os.replace(temporary, directory / name)
-    os.chown(directory, app.config.stat().st_uid, app.config.stat().st_gid)
+        source, target = app.config / name, directory / name
+        temporary = beside(target)
+        shutil.copy2(source, temporary)
+        os.chown(temporary, source.stat().st_uid, source.stat().st_gid)
+        os.replace(temporary, target)
+    if release:
+        point(directory / "release", release)
     point(app.pinned, directory)
     return before
-
-
-def _reload_units(app: App, system: Systemd) -> None:
-    system.control("daemon-reload")
-    result = system.control("enable", "--quiet", f"{app.unit}.socket", f"{app.unit}.service")
-    if result.returncode == 0 and not system.active(f"{app.unit}.socket"):
-        result = system.control("start", f"{app.unit}.socket")
-    if result.returncode != 0:
-        raise ActivationError(
-            f"{app.name}: the socket could not be opened", state="nothing was changed", log=result.stderr.strip()
-        )
 
 
 def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
@@ -189,38 +244,47 @@ def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     _stop_stand_in(app, system)  # an interrupted activation may have left one behind
     point(app.next_link, release.path)
-    if system.control("start", unit).returncode != 0:
+    if system.control("start", unit).returncode != 0 or not _wait_for_workers(app, unit):
         log = system.journal(unit, JOURNAL_LINES, since)
         _stop_stand_in(app, system)
         live = releases.live_id(app)
         raise GateError(
             f"{app.name}: release {release.id} did not pass its gate and was not put live",
             state=f"no visitor has seen it: release {live} is still live" if live else "nothing was live before",
-            hint=f"fix it and deploy again; the release is kept in {release.path}",
+            hint=_gate_hint(app, release, live),
             log=log,
         )
 
 
+def _gate_hint(app: App, release: Release, live: str | None) -> str:
+    hint = f"fix it and deploy again; the release is kept in {release.path}"
+    if live:
+        return hint
+    load = f"djangoctl {app.name} manage --release {release.id} loaddata ..."
+    return f"{hint}; if its page needs data, load it (hooks.after_first_migrate does that next time): {load}"
+
+
 def _restart_service(
-    app: App, release: Release, before: str | None, previous_pin: Path | None, system: Systemd
+    app: App, release: Release, before: str | None, previous_pin: Path | None, sockets: list[str], system: Systemd
 ) -> None:
     """Restart the service, processes and timers on `current`; put the previous release back if that fails.
 
     :param before: the release that was live.
     :param previous_pin: the pinned configuration that it ran with.
+    :param sockets: the socket units that the service is to listen on.
     """
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    if not (failure := _start_all(app, system)):
+    failure = units.install(app, app.pinned, sockets, system) or _start_all(app, system)
+    if not failure:
         return
     log = "\n".join(filter(None, [failure, system.journal(f"{app.unit}.service", JOURNAL_LINES, since)]))
     state = "nothing serves"
     if before:
+        previous = _put_back_configuration(app, previous_pin, system) if previous_pin else app
         point(app.current, app.releases / before)
-        if previous_pin:
-            point(app.pinned, previous_pin)
         publish(app, Release(app.releases / before, {}))
         state = f"release {before} was put back"
-        if _start_all(app, system):
+        if _start_all(previous, system, started=[*app["processes"], *app["timers"]]):
             up = system.active(f"{app.unit}.service") and any((RUN / app.unit).glob("worker-*"))
             state += ", but not all of its processes run" if up else ", but did not start either: nothing serves"
     _stop_stand_in(app, system)
@@ -232,30 +296,50 @@ def _restart_service(
     )
 
 
-def _start_all(app: App, system: Systemd) -> str:
-    """Restart the service, wait until a worker of it accepts requests, then restart the processes.
+def _put_back_configuration(app: App, pin: Path, system: Systemd) -> App:
+    """Pin a previous configuration again and install its units; returns the app as that configures it."""
+    sockets = [name for name in units.serving(app) if system.active(name)] or [units.plain_socket(app)]
+    point(app.pinned, pin)
+    previous = load(app.name, pinned=True)
+    units.install(previous, pin, sockets, system)
+    units.remove_others(previous, sockets, system)
+    return previous
 
+
+def _start_all(app: App, system: Systemd, started: Sequence[str] = ()) -> str:
+    """Restart the service, wait until its workers accept requests, then restart the processes.
+
+    :param started: units that a failed activation has started.
     :returns: what failed; empty if nothing did.
     """
     result = system.control("restart", f"{app.unit}.service")
     if result.returncode != 0:
         return result.stderr.strip()
-    if not _wait_for_worker(app):
+    if not _wait_for_workers(app, f"{app.unit}.service"):
         return f"no worker of {app.unit}.service was ready within {app['start_timeout']} s"
-    return workers.restart(app, system)
+    return workers.restart(app, system, started)
 
 
-def _wait_for_worker(app: App) -> bool:
-    """Whether a worker is ready in time.
+def _wait_for_workers(app: App, unit: str) -> bool:
+    """Whether the workers of a unit are ready in time, or one of them at least.
 
-    Gunicorn tells systemd that it is ready before it has a worker. Until then only the stand-in answers.
+    Gunicorn tells systemd that it is ready before it has a worker. Until then only the other unit answers.
     """
+    directory = RUN / unit.removesuffix(".service")
     deadline = time.monotonic() + app["start_timeout"]
-    while not any((RUN / app.unit).glob("worker-*")):
+    while (ready := len(list(directory.glob("worker-*")))) < _workers(directory):
         if time.monotonic() > deadline:
-            return False
+            return ready > 0
         time.sleep(0.05)
     return True
+
+
+def _workers(directory: Path) -> int:
+    """How many workers Gunicorn is to have, as its master wrote beside their marks."""
+    try:
+        return int((directory / "workers").read_text())
+    except (FileNotFoundError, ValueError):
+        return 1
 
 
 def _stop_stand_in(app: App, system: Systemd) -> None:

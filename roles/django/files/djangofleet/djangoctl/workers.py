@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from .app import App
 from .release import read_json
@@ -13,17 +14,17 @@ SETTLE = 3
 LOG_LINES = 25
 
 
-def restart(app: App, system: Systemd) -> str:
+def restart(app: App, system: Systemd, started: Sequence[str] = ()) -> str:
     """Restart the processes on the live release, start the timers, and stop what is no longer configured.
 
     Processes stop at the same time, each with its own stop timeout to finish its current work. A timer's run that is
     under way finishes in the release that it started in.
 
+    :param started: units beside those of the live release that may run.
     :returns: systemd's message if something did not start; empty otherwise.
     """
-    removed = sorted(
-        set(read_json(app.root / "live.json").get("units", [])) - set(app["processes"]) - set(app["timers"])
-    )
+    running = {*read_json(app.root / "live.json").get("units", []), *started}
+    removed = sorted(running - set(app["processes"]) - set(app["timers"]))
     if removed:
         system.control("stop", *removed)
         system.control("reset-failed", *removed)

@@ -1,0 +1,1 @@
+GIFT = True

@@ -1,0 +1,340 @@
+"""Every option of every role, with two values and how each shows on a host, or the reason why it has one value here.
+
+A unit test compares this with the specs. An option of an item, such as `processes[].name`, is one of a list with a
+single item. Those of `nginx_sites` are set on the app's own site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+BASE: dict[str, Any] = {
+    "name": "guestbook",
+    "source": {"path": "{{ project_directory }}/examples/guestbook", "version": "first"},
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """Two values, of which None leaves the option out.
+
+    :param command: shows on the host which of them is in effect.
+    :param shown: what the command prints with the second value and not with the first, as a regular expression.
+    """
+
+    first: Any
+    second: Any
+    command: str
+    shown: str
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why an option does not change in this scenario."""
+
+    text: str
+
+
+def unit(name: str, setting: str) -> str:
+    """A setting as systemd has loaded it."""
+    return f"systemctl show --property={setting} django-guestbook{name}"
+
+
+def days(certificate: str) -> str:
+    """How many whole days a certificate is valid."""
+    end = f'$(date +%s -d "$({certificate} -enddate | sed -n s/notAfter=//p)")'
+    return f"echo $(( ({end} - $(date +%s)) / 86400 ))"
+
+
+def ask(path: str, *words: str, host: str = "guestbook.test") -> str:
+    """The head of an answer."""
+    resolved = f"--resolve {host}:443:127.0.0.1 --resolve {host}:80:127.0.0.1"
+    return f"curl -sk -o /dev/null -D - {resolved} {' '.join(words)} {path}"
+
+
+STATIC = "https://guestbook.test$(cd /srv/guestbook/static && find . -name 'site.*.css' | head -n 1 | sed 's#^.#{}#')"
+ENVIRONMENT = "tr '\\0' '\\n' </proc/$(systemctl show -P MainPID django-guestbook.service)/environ"
+PINNED = "tr -d '\\n ' </etc/djangofleet/guestbook/live/app.json"
+NGINX = "nginx -T 2>/dev/null | tr -d '\"'"
+FIREWALL = "nft list ruleset"
+UPGRADES = "cat /etc/apt/apt.conf.d/*unattended-upgrades*"
+JOURNAL = "cat /etc/systemd/journald.conf.d/djangofleet.conf"
+# Where Nginx reads certificates, for one that is of no site.
+DIRECTORY = f"$({NGINX} | sed -n 's#.*ssl_certificate \\(.*\\)/guestbook/.*#\\1#p' | head -n 1)"
+EXTRA = f"openssl x509 -noout -text -in {DIRECTORY}/extra/fullchain.pem"
+SERVED = (
+    "echo | openssl s_client -connect 127.0.0.1:443 -servername guestbook.test 2>/dev/null | openssl x509 -noout -text"
+)
+
+SWITCHED_OFF = Reason("what a part that is switched off has made stays as it is")
+PACKAGE = Reason("a package that has been installed stays")
+WIRED = Reason("set by the playbooks, from options that change here")
+BROUGHT = Reason("a certificate that is brought: scenario default has one")
+SOURCE = Reason("another source is another release: scenarios release and projects")
+ONE_RUN = Reason("said for one run")
+TRUST = Reason("another authority is one that no visitor trusts yet")
+NETWORK = Reason("another package index: scenario release has one")
+IDENTITY = Reason("another name is another site")
+
+HOST: dict[str, Change | Reason] = {
+    "host_allow_untested_distribution": ONE_RUN,
+    "host_packages": PACKAGE,
+    "host_time_enabled": SWITCHED_OFF,
+    "host_timezone": Change("Etc/UTC", "Europe/Zurich", "readlink /etc/localtime", "Europe/Zurich"),
+    "host_time_service": PACKAGE,
+    "host_time_servers": Change([], ["192.0.2.1"], "cat /etc/systemd/timesyncd.conf.d/*", r"192\.0\.2\.1"),
+    "host_locale_enabled": SWITCHED_OFF,
+    "host_locale": Change("C.UTF-8", "de_CH.UTF-8", "cat /etc/default/locale", "de_CH"),
+    "host_locale_generate": Change([], ["fr_FR.UTF-8"], "cat /etc/locale.gen", "fr_FR"),
+    "host_firewall_enabled": SWITCHED_OFF,
+    "host_firewall_ssh_ports": Change([22], [22, 2222], FIREWALL, "2222"),
+    "host_firewall_ssh_sources": Change([], ["192.0.2.0/24"], FIREWALL, r"192\.0\.2\.0/24"),
+    "host_firewall_allowed_tcp_ports": Change([80, 443], [80, 443, 9000], FIREWALL, "9000"),
+    "host_firewall_rules[].port": Change(None, "5353", FIREWALL, "5353"),
+    "host_firewall_rules[].protocol": Change(None, "udp", FIREWALL, "udp dport 5353"),
+    "host_firewall_rules[].sources": Change(None, ["198.51.100.7"], FIREWALL, r"198\.51\.100\.7"),
+    "host_firewall_rules[].comment": Change(None, "names", "cat /etc/nftables.d/*", "names"),
+    "host_firewall_log_enabled": Change(False, True, FIREWALL, "log prefix"),
+    "host_upgrades_enabled": SWITCHED_OFF,
+    "host_upgrades_origins": Change(None, ["origin=Debian,codename=other"], UPGRADES, "codename=other"),
+    "host_upgrades_excluded_packages": Change([], ["nginx"], UPGRADES, '"nginx"'),
+    "host_upgrades_reboot_enabled": Change(False, True, UPGRADES, 'Automatic-Reboot "true"'),
+    "host_upgrades_reboot_time": Change("04:00", "04:30", UPGRADES, "04:30"),
+    "host_journald_enabled": SWITCHED_OFF,
+    "host_journald_storage": Change("persistent", "auto", JOURNAL, "Storage=auto"),
+    "host_journald_system_max_use": Change("1G", "512M", JOURNAL, "512M"),
+    "host_journald_max_retention": Change("90day", "30day", JOURNAL, "30day"),
+    "host_sysctl_enabled": SWITCHED_OFF,
+    "host_sysctl": Change(
+        {"net.core.somaxconn": 4096}, {"net.core.somaxconn": 8192}, "sysctl net.core.somaxconn", "8192"
+    ),
+}
+
+CERTIFICATE: dict[str, Change | Reason] = {
+    "certificate_certificates[].name": Change("extra", "extra", "true", ""),
+    "certificate_certificates[].domains": Change(["a.test"], ["b.test"], EXTRA, r"DNS:b\.test"),
+    "certificate_certificates[].source": BROUGHT,
+    "certificate_certificates[].key_file": BROUGHT,
+    "certificate_certificates[].key_content": BROUGHT,
+    "certificate_certificates[].chain_file": BROUGHT,
+    "certificate_certificates[].chain_content": BROUGHT,
+    "certificate_certificates[].key_type": Change("ecc", "rsa", EXTRA, "rsaEncryption"),
+    "certificate_certificates[].key_size": Change(None, 3072, EXTRA, "3072 bit"),
+    "certificate_certificates[].days": Change(300, 200, days(EXTRA), "^(199|200)$"),
+    "certificate_directory": Change(
+        None, "/etc/djangofleet/elsewhere", NGINX, "ssl_certificate /etc/djangofleet/elsewhere/"
+    ),
+    "certificate_reload_units": Reason("says what is reloaded, and shows with a new certificate alone"),
+    "certificate_app_reload_units": WIRED,
+    "certificate_days": Change(366, 180, days(SERVED), "^(179|180)$"),
+    "certificate_key_type": Change("ecc", "rsa", SERVED, "rsaEncryption"),
+    "certificate_key_size": Change(2048, 4096, SERVED, "4096 bit"),
+    "certificate_renew_days": Reason("decides about a certificate that is near its end: unit tests have its clock"),
+    "certificate_warn_days": Reason("decides about a certificate that is near its end: unit tests have its clock"),
+    "certificate_authority_directory": TRUST,
+    "certificate_authority_name": TRUST,
+    "certificate_authority_days": TRUST,
+    "certificate_authority_key": TRUST,
+    "certificate_authority_certificate": TRUST,
+}
+
+ROOM = "https://guestbook.test/hello"
+NGINX_SITE: dict[str, Change | Reason] = {
+    "name": IDENTITY,
+    "domains": WIRED,
+    "certificate.fullchain": WIRED,
+    "certificate.key": WIRED,
+    "redirect_to_https": Change(None, False, ask("http://guestbook.test/healthz"), "HTTP/1.1 200"),
+    "canonical_redirect": Change(
+        None, True, ask("https://www.guestbook.test/", host="www.guestbook.test"), "HTTP/2 30"
+    ),
+    "hsts.enabled": Reason("the header of the three below would be missing"),
+    "hsts.max_age": Change(3600, 31536000, ask("https://guestbook.test/"), "max-age=31536000"),
+    "hsts.include_subdomains": Change(False, True, ask("https://guestbook.test/"), "includeSubDomains"),
+    "hsts.preload": Change(False, True, ask("https://guestbook.test/"), "preload"),
+    "upstream.servers": WIRED,
+    "upstream.keepalive": Change(0, 8, NGINX, "keepalive 8;"),
+    "upstream.keepalive_timeout": Change("5s", "7s", NGINX, "keepalive_timeout 7s;"),
+    "static[].url": WIRED,
+    "static[].path": WIRED,
+    "media[].url": WIRED,
+    "media[].path": WIRED,
+    "locations[].path": Change(None, "/hello", ask(ROOM), "HTTP/2 204"),
+    "locations[].match": Change(None, "exact", NGINX, "location = /hello"),
+    "locations[].config": Change(None, "return 204;", ask(ROOM), "HTTP/2 204"),
+    "maintenance.page": WIRED,
+    "maintenance.allow": WIRED,
+    "client_max_body_size": Change(None, "3m", NGINX, "client_max_body_size 3m;"),
+    "proxy_read_timeout": Change(None, "62s", NGINX, "proxy_read_timeout 62s;"),
+    "buffering": Change(True, False, NGINX, "proxy_buffering off;"),
+    "extra_config": Change(None, "# the second\n", NGINX, "# the second"),
+}
+
+NGINX_ROLE: dict[str, Change | Reason] = {
+    **{f"nginx_sites[].{path}": change for path, change in NGINX_SITE.items()},
+    **{f"nginx_app_sites[].{path}": WIRED for path in NGINX_SITE},
+    "nginx_allow_no_sites": ONE_RUN,
+    "nginx_client_max_body_size": Change("10m", "11m", NGINX, "client_max_body_size 11m;"),
+    "nginx_proxy_connect_timeout": Change("5s", "6s", NGINX, "proxy_connect_timeout 6s;"),
+    "nginx_proxy_read_timeout": Change("60s", "61s", "cat /etc/nginx/djangofleet/*", "proxy_read_timeout 61s;"),
+    "nginx_static_max_age": Change("30d", "1d", NGINX, "expires 1d;"),
+    "nginx_media_max_age": Change("7d", "2d", NGINX, "expires 2d;"),
+    "nginx_acme_webroot": Change("/var/www/acme", "/var/www/other", NGINX, "/var/www/other"),
+    "nginx_http_port": Reason("visitors would have to follow"),
+    "nginx_https_port": Reason("visitors would have to follow"),
+    "nginx_https_public_port": Reason("shows in redirects to https alone, which the same round switches off"),
+    "nginx_ipv6_enabled": Reason("the test hosts have no IPv6"),
+    "nginx_real_ip.trusted": Change([], ["192.0.2.1"], NGINX, r"set_real_ip_from 192\.0\.2\.1;"),
+    "nginx_real_ip.header": Change("X-Forwarded-For", "X-Real-IP", NGINX, "real_ip_header X-Real-IP;"),
+    "nginx_worker_processes": Change("auto", "3", "pgrep -fc 'nginx: worker process$'", "^3$"),
+    "nginx_worker_connections": Change(4096, 2048, NGINX, "worker_connections 2048;"),
+    "nginx_worker_rlimit_nofile": Change(None, 9000, NGINX, "worker_rlimit_nofile 9000;"),
+    "nginx_worker_shutdown_timeout": Change("10m", "9m", NGINX, "worker_shutdown_timeout 9m;"),
+    "nginx_keepalive_timeout": Change("10s", "9s", NGINX, "keepalive_timeout 9s;"),
+    "nginx_send_timeout": Change("10s", "9s", NGINX, "send_timeout 9s;"),
+    "nginx_client_header_timeout": Change("10s", "9s", NGINX, "client_header_timeout 9s;"),
+    "nginx_client_body_timeout": Change("10s", "9s", NGINX, "client_body_timeout 9s;"),
+    "nginx_gzip_enabled": Change(True, False, f"{NGINX} | grep -c '^gzip on'", "^0$"),
+    "nginx_brotli_enabled": Change(True, False, f"{NGINX} | grep -c 'brotli.* on;'", "^0$"),
+    "nginx_access_log_enabled": Change(True, False, f"{NGINX} | grep -c '^access_log /'", "^0$"),
+    "nginx_error_log_level": Change("warn", "notice", NGINX, r"error_log .* notice;"),
+    "nginx_extra_packages": PACKAGE,
+    "nginx_http_config": Change("", "# of the second round\n", NGINX, "# of the second round"),
+}
+
+BUSY, TOCK = "-busy@2.service", "-tock.timer"
+APP: dict[str, Change | Reason] = {
+    "name": IDENTITY,
+    "domains": Change(["guestbook.test"], ["guestbook.test", "www.guestbook.test"], ENVIRONMENT, "ALLOWED_HOSTS=.*www"),
+    "source.git": SOURCE,
+    "source.version": SOURCE,
+    "source.deploy_key": SOURCE,
+    "source.known_hosts": SOURCE,
+    "source.path": SOURCE,
+    "source.exclude": Change(None, ["tests"], "ls /srv/guestbook/current/source/entries | grep -c tests", "^0$"),
+    "source.package": SOURCE,
+    "project_dir": SOURCE,
+    "settings_module": SOURCE,
+    "wsgi": SOURCE,
+    "asgi": SOURCE,
+    "requirements": SOURCE,
+    "python": SOURCE,
+    "environment": Change({}, {"ROUND": "second"}, ENVIRONMENT, "ROUND=second"),
+    "secret_key": Change(None, "of-the-second-round-" * 3, ENVIRONMENT, "SECRET_KEY=of-the-second"),
+    "files[].dest": Change(None, "second.txt", "ls /srv/guestbook/current/source", r"second\.txt"),
+    "files[].content": Change(None, "of the second", "cat /srv/guestbook/current/source/second.txt", "of the second"),
+    "shared_paths": Change([], ["var/"], "readlink /srv/guestbook/current/source/var", "shared"),
+    "static_root": SOURCE,
+    "static_url": Change("/static/", "/assets/", ask(STATIC.format("/assets")), "HTTP/2 200"),
+    "media_root": SOURCE,
+    "media_url": Change("/media/", "/uploads/", ENVIRONMENT, "MEDIA_URL=/uploads/"),
+    "system_packages": PACKAGE,
+    "build_packages": PACKAGE,
+    "database.url": Change(
+        None, "sqlite:////srv/guestbook/data/second.sqlite3", ENVIRONMENT, r"DATABASE_URL=.*second\.sqlite3"
+    ),
+    "database.lock_timeout": Change("5s", "6s", PINNED, '"lock_timeout":"6s"'),
+    "cache.url": Change(None, "filecache:///srv/guestbook/cache/second", ENVIRONMENT, "CACHE_URL=.*cache/second"),
+    # On its way back it goes by another port: see the tests.
+    "listen": Change(None, "127.0.0.1:8001", "ss -ltn", r"127\.0\.0\.1:8001"),
+    "gunicorn.worker_class": Change("gthread", "sync", PINNED, '"worker_class":"sync"'),
+    "gunicorn.workers": Change("2", "3", "pgrep -cP $(systemctl show -P MainPID django-guestbook.service)", "^3$"),
+    "gunicorn.threads": Change(4, 3, PINNED, '"threads":3'),
+    "gunicorn.timeout": Change(30, 31, PINNED, '"timeout":31,'),
+    "gunicorn.graceful_timeout": Change(30, 31, PINNED, '"graceful_timeout":31'),
+    "gunicorn.keepalive": Change(65, 64, PINNED, '"keepalive":64'),
+    "gunicorn.max_requests": Change(0, 10_000, PINNED, '"max_requests":10000'),
+    "gunicorn.max_requests_jitter": Change(0, 10, PINNED, '"max_requests_jitter":10'),
+    "gunicorn.preload": Change(True, False, PINNED, '"preload_app":false'),
+    "gunicorn.log_level": Change("info", "warning", PINNED, '"loglevel":"warning"'),
+    "gunicorn.forwarded_allow_ips": Change(["127.0.0.1"], ["127.0.0.1", "::1"], PINNED, "127.0.0.1,::1"),
+    "gunicorn.settings": Change({}, {"limit_request_line": 4093}, PINNED, '"limit_request_line":4093'),
+    "health.enabled": Reason("the other options of the gate would not matter"),
+    "health.path": Change("/healthz", "/healthz?round=2", PINNED, "round=2"),
+    "health.status_min": Change(200, 199, PINNED, '"status_min":199'),
+    "health.status_max": Change(499, 299, PINNED, '"status_max":299'),
+    "health.contains": Change("", "ok", PINNED, '"contains":"ok"'),
+    "health.timeout": Change(30, 29, PINNED, '"timeout":29'),
+    "health.retries": Change(0, 1, PINNED, '"retries":1'),
+    "health.delay": Change(1, 2, PINNED, '"delay":2'),
+    "health.warm": Change(["/"], ["/", "/admin/login/"], PINNED, '"/","/admin/login/"'),
+    "hooks.build": Change([], ["true build"], "cat /srv/guestbook/current/build.log", "true build"),
+    "hooks.before_migrate": Change([], ["true 1"], PINNED, '"true1"'),
+    "hooks.after_migrate": Change([], ["true 2"], PINNED, '"true2"'),
+    "hooks.before_activate": Change([], ["true 3"], PINNED, '"true3"'),
+    "hooks.after_activate": Change([], ["true 4"], PINNED, '"true4"'),
+    "processes[].name": Change("idle", "busy", unit(BUSY, "LoadState"), "=loaded"),
+    "processes[].command": Change("sleep 100001", "sleep 100002", "pgrep -af ^sleep", "100002"),
+    "processes[].count": Change(1, 2, unit(BUSY, "ActiveState"), "=active"),
+    "processes[].stop_signal": Change("SIGTERM", "SIGINT", unit(BUSY, "KillSignal"), "=2$"),
+    "processes[].stop_timeout": Change(30, 31, unit(BUSY, "TimeoutStopUSec"), "=31s"),
+    "processes[].singleton": Change(False, True, unit(BUSY, "ActiveState"), "=active"),
+    "timers[].name": Change("tick", "tock", unit(TOCK, "ActiveState"), "=active"),
+    "timers[].command": Change("true", "true second", unit("-tock.service", "ExecStart"), "true second"),
+    "timers[].calendar": Change("daily", "weekly", unit(TOCK, "TimersCalendar"), "Mon"),
+    "timers[].overlap": Change("skip", "replace", unit("-tock-replace.service", "LoadState"), "=loaded"),
+    "timers[].timeout": Change("infinity", "10min", unit("-tock.service", "TimeoutStartUSec"), "=10min"),
+    "timers[].persistent": Change(True, False, f"cat /etc/systemd/system/django-guestbook{TOCK}", "Persistent=false"),
+    "timers[].random_delay": Change("0", "5min", unit(TOCK, "RandomizedDelayUSec"), "=5min"),
+    "timers[].singleton": Change(True, False, unit(TOCK, "ActiveState"), "=active"),
+    "sandbox": Change({}, {"ProtectHome": "read-only"}, unit(".service", "ProtectHome"), "=read-only"),
+    "maintenance_allow": Change([], ["192.0.2.9"], NGINX, r"192\.0\.2\.9"),
+    "certificate": Reason("its options are those of certificate_certificates"),
+    "nginx": Reason("its options are those of nginx_sites"),
+}
+
+DJANGO: dict[str, Change | Reason] = {
+    **{f"django_app.{path}": change for path, change in APP.items()},
+    "django_root": Reason("moves what people have written: nobody does that beside visitors"),
+    "django_python": SOURCE,
+    # Of both groups Nginx is a member: the tests see to it.
+    "django_socket_group": Change("www-data", "web", "stat -c %G /run/djangofleet/guestbook.sock", "^web$"),
+    "django_media_group": Change("www-data", "web", "stat -c %G /srv/guestbook/media", "^web$"),
+    "django_index_url": NETWORK,
+    "django_extra_index_urls": NETWORK,
+    "django_ca_bundle": NETWORK,
+    "django_keep_releases": Change(5, 4, PINNED, '"keep_releases":4'),
+    "django_primary": Reason("shows on several hosts: scenario release"),
+    "django_allow_destructive_migrations": ONE_RUN,
+    "django_allow_schema_ahead": ONE_RUN,
+    "django_app_primary": WIRED,
+    "django_app_path": WIRED,
+    "django_app_packages": WIRED,
+    "django_app_users": WIRED,
+    "django_minimum_free_space": Change(500, 400, PINNED, '"minimum_free_space":400'),
+    "django_stop_timeout": Change(40, 50, unit(".service", "TimeoutStopUSec"), "=50s"),
+    "django_stand_in_timeout": Change(900, 800, unit("-next.service", "RuntimeMaxUSec"), "=13min 20s"),
+    "django_sandbox": Change({}, {"ProtectClock": False}, unit(".service", "ProtectClock"), "=no"),
+    "django_release": ONE_RUN,
+}
+
+TABLE = {**HOST, **CERTIFICATE, **NGINX_ROLE, **DJANGO}
+TABLE |= {path.replace("_certificates", "_app_certificates"): WIRED for path in CERTIFICATE if "[]" in path}
+
+
+def changes() -> Iterator[tuple[str, Change]]:
+    """The options that change, by path."""
+    yield from ((path, change) for path, change in TABLE.items() if isinstance(change, Change))
+
+
+def variables(turn: str) -> dict[str, Any]:
+    """All options with their values of a round, `first` or `second`, as variables of a run."""
+    found: dict[str, Any] = {"django_app": {**BASE, "source": dict(BASE["source"])}}
+    for path, change in changes():
+        value = getattr(change, turn)
+        if value is not None:
+            _put(found, path.replace("nginx_sites[].", "django_app.nginx.").split("."), value)
+    return {"django_apps": [found.pop("django_app")], **found}
+
+
+def _put(place: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set what a path names; `name[]` is a list of one item."""
+    key, *rest = path
+    if not rest:
+        place[key] = value
+    elif key.endswith("[]"):
+        _put(place.setdefault(key.removesuffix("[]"), [{}])[0], rest, value)
+    else:
+        _put(place.setdefault(key, {}), rest, value)

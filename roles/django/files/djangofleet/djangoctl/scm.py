@@ -1,0 +1,75 @@
+"""The version of a project that takes it from Git, for an installation that sees no Git."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import tomllib
+from pathlib import Path
+
+from .tree import is_inside
+
+# What a tag has of a version: v1.4.2, release-1.4rc1.
+NUMBER = re.compile(r"\d+(?:\.\d+)*(?:(?:a|b|rc|\.post|\.dev)\d+)?")
+# `git describe`: a tag, and unless it is on the commit itself the number of commits since, and the commit.
+DESCRIBED = re.compile(r"(?P<tag>.*?)(?:-(?P<distance>\d+)-g(?P<commit>[0-9a-f]+))?")
+
+
+def version_of(described: str, commit: str) -> str:
+    """The version of a commit by PEP 440: that of its tag, or a later one than that of the last tag before it.
+
+    :param described: what `git describe --tags` says; empty where there is no tag.
+    """
+    found = DESCRIBED.fullmatch(described)
+    number = NUMBER.search(found["tag"])
+    if not number:
+        return f"0.0+g{commit[:12]}"
+    if not found["distance"]:
+        return number[0]
+    plain = re.sub(r"\.(post|dev)\d+$", "", number[0])
+    return f"{plain}.post{found['distance']}+g{found['commit']}"
+
+
+def environment(tree: Path, version: str) -> dict[str, str]:
+    """What setuptools-scm, hatch-vcs and pbr read their version from.
+
+    The dependencies of the project may use them too and are built in the same step. So setuptools-scm is told the name
+    of the project where the metadata have one. pbr knows no names: it is told the version if the project uses it.
+
+    :param version: that of the project; empty if it does not come from Git.
+    """
+    if not version:
+        return {}
+    result = {}
+    if name := _name(tree):
+        label = re.sub(r"[^A-Z0-9]+", "_", name.upper())
+        result[f"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_{label}"] = version
+    words = set(
+        re.findall(r"\w+", " ".join(_text(tree / file) for file in ("setup.py", "setup.cfg", "pyproject.toml")))
+    )
+    if not result and words & {"setuptools_scm", "use_scm_version"}:
+        result["SETUPTOOLS_SCM_PRETEND_VERSION"] = version
+    if "pbr" in words:
+        result["PBR_VERSION"] = version
+    return result
+
+
+def _name(tree: Path) -> str:
+    """The name of the project as its metadata give it."""
+    try:
+        name = tomllib.loads(_text(tree / "pyproject.toml")).get("project", {}).get("name", "")
+    except tomllib.TOMLDecodeError:
+        name = ""
+    if name:
+        return name
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(_text(tree / "setup.cfg"))
+    except configparser.Error:
+        return ""
+    return parser.get("metadata", "name", fallback="")
+
+
+def _text(path: Path) -> str:
+    """The content of a file of the project; empty if it is not there, or a link leads out of its directory."""
+    return path.read_text(errors="replace") if path.is_file() and is_inside(path.parent, path) else ""

@@ -1,0 +1,226 @@
+"""Fetches with a real Git: which commit a version is, and that nobody else's fetch changes what is built."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from djangoctl import fetch as fetches
+from djangoctl.errors import BuildError, LockedError
+from djangoctl.fetch import fetch
+
+
+def git(*words: str, at: Path) -> str:
+    identity = ["-c", "user.name=fixture", "-c", "user.email=fixture@example.com", "-c", "protocol.file.allow=always"]
+    result = subprocess.run(["git", *identity, *words], cwd=at, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+class Project:
+    """A repository of somebody else."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir()
+        self.path = path
+        git("init", "--quiet", "--initial-branch=main", at=path)
+
+    def commit(self, content: str, tag: str = "", name: str = "manage.py") -> str:
+        (self.path / name).write_text(content)
+        git("add", "--all", at=self.path)
+        git("commit", "--quiet", "--allow-empty", f"--message={content}", at=self.path)
+        if tag:
+            git("tag", "--force", tag, at=self.path)
+        return git("rev-parse", "HEAD", at=self.path)
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """No settings of whoever runs the tests; submodules may lie on this machine."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    for name, value in {"COUNT": "1", "KEY_0": "protocol.file.allow", "VALUE_0": "always"}.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def app(make_app):
+    return make_app()
+
+
+def content(found) -> str:
+    return (found.tree / "manage.py").read_text()
+
+
+def test_a_version_is_a_branch_a_tag_a_commit_or_the_head(app, project):
+    first, second = project.commit("one", "v1"), project.commit("two")
+    git("branch", "stable", first, at=project.path)
+    git("tag", "stable", second, at=project.path)
+    wanted = {"v1": first, "main": second, "HEAD": second, first: first, first[:9]: first, "stable": first}
+    assert {version: fetch(app, str(project.path), version).commit for version in wanted} == wanted
+    assert fetch(app, str(project.path), "refs/tags/stable").commit == second
+
+
+def test_an_annotated_tag_is_its_commit(app, project):
+    commit = project.commit("one")
+    git("tag", "--annotate", "--message=x", "v1", at=project.path)
+    assert fetch(app, str(project.path), "v1").commit == commit
+
+
+def test_a_fetch_of_somebody_else_changes_nothing_of_a_commit(app, project):
+    """Two deploys that meet: the one of v1 builds v1, although v2 was fetched before it came to that."""
+    project.commit("one", "v1")
+    mine = fetch(app, str(project.path), "v1")
+    project.commit("two", "v2")
+    assert content(fetch(app, str(project.path), "v2")) == "two"
+    assert content(mine) == "one"
+    assert mine.tree.name == mine.commit == git("rev-parse", "v1", at=project.path)
+
+
+def test_fetches_at_the_same_time(app, project):
+    versions = [f"v{number}" for number in range(6)]
+    commits = {version: project.commit(version, version) for version in versions}
+    found: dict[str, object] = {}
+
+    def one(version: str) -> None:
+        try:
+            found[version] = fetch(app, str(project.path), version)
+        except Exception as error:  # it would be lost with the thread
+            found[version] = error
+
+    threads = [threading.Thread(target=one, args=(version,)) for version in versions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {version: content(result) for version, result in found.items()} == {v: v for v in versions}, found
+    assert {version: result.commit for version, result in found.items()} == commits
+
+
+def test_a_branch_that_is_pushed_by_force(app, project):
+    project.commit("base")
+    commit = project.commit("lost")
+    mine = fetch(app, str(project.path), "main")
+    git("reset", "--quiet", "--hard", "HEAD~1", at=project.path)
+    project.commit("other")
+    git("reflog", "expire", "--expire=now", "--all", at=project.path)
+    git("gc", "--quiet", "--prune=now", at=project.path)
+    assert content(fetch(app, str(project.path), "main")) == "other"
+    git("gc", "--quiet", "--prune=now", at=app.root / "repo/git")
+    assert (mine.commit, content(mine)) == (commit, "lost")
+    assert fetch(app, str(project.path), commit) == mine, "no repository has it any more, and the tree is there"
+
+
+def test_a_branch_that_takes_the_place_of_a_directory_of_branches(app, project):
+    project.commit("one")
+    git("branch", "release/one", at=project.path)
+    fetch(app, str(project.path), "release/one")
+    git("branch", "--delete", "--force", "release/one", at=project.path)
+    git("branch", "release", at=project.path)
+    assert content(fetch(app, str(project.path), "release")) == "one"
+
+
+def test_the_tree_is_that_of_a_checkout(app, project):
+    """Whole, whatever `git archive` would leave out, with modes and links, and without anything of Git."""
+    (project.path / ".gitattributes").write_text("docs export-ignore\n")
+    (project.path / "docs").mkdir()
+    (project.path / "docs/a").write_text("a")
+    (project.path / "run").write_text("#!/bin/sh\n")
+    (project.path / "run").chmod(0o755)
+    (project.path / "link").symlink_to("run")
+    project.commit("one")
+    tree = fetch(app, str(project.path)).tree
+    assert sorted(path.name for path in tree.rglob("*")) == [".gitattributes", "a", "docs", "link", "manage.py", "run"]
+    assert os.access(tree / "run", os.X_OK)
+    assert (tree / "link").is_symlink()
+
+
+def test_submodules_come_too(app, project, tmp_path):
+    theirs = Project(tmp_path / "theirs")
+    theirs.commit("theirs", name="theirs.py")
+    project.commit("one")
+    git("submodule", "--quiet", "add", "../theirs", "vendor/theirs", at=project.path)
+    project.commit("with a submodule")
+    tree = fetch(app, str(project.path)).tree
+    assert (tree / "vendor/theirs/theirs.py").read_text() == "theirs"
+    assert list(tree.rglob(".git")) == []
+
+
+def test_what_cannot_be_fetched(app, project):
+    project.commit("one")
+    with pytest.raises(BuildError, match="there is no branch, tag or commit 'v9'"):
+        fetch(app, str(project.path), "v9")
+    with pytest.raises(BuildError, match="no/such/repository"):
+        fetch(app, "/no/such/repository")
+    for odd in ("--upload-pack=touch x", "-x", "a b", ""):
+        with pytest.raises(BuildError):
+            fetch(app, str(project.path), odd)
+    with pytest.raises(BuildError):
+        fetch(app, f"--upload-pack=touch {app.root}/reached", "main")
+    assert not (app.root / "reached").exists()
+
+
+def test_a_token_is_in_no_message(app):
+    with pytest.raises(BuildError) as caught:
+        fetch(app, "nothing://ada:s3cret@git.example.com/shop")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_old_trees_and_leftovers_are_removed(app, project):
+    root = app.root / "repo"
+    (root / ".git").mkdir(parents=True)  # the checkout of an earlier version
+    (root / "manage.py").write_text("")
+    (root / "trees/.half").mkdir(parents=True)
+    project.commit("one", "v1")
+    old = fetch(app, str(project.path), "v1").tree
+    assert sorted(path.name for path in root.iterdir()) == ["git", "lock", "trees"]
+    assert [path.name for path in (root / "trees").iterdir()] == [old.name]
+    project.commit("two", "v2")
+    fetch(app, str(project.path), "v2")
+    assert old.exists(), "a build may be under way"
+    os.utime(old, (time.time() - 2 * fetches.KEEP,) * 2)
+    fetch(app, str(project.path), "v2")
+    assert not old.exists()
+    assert content(fetch(app, str(project.path), "v1")) == "one"
+
+
+def test_a_fetch_that_never_ends_is_told(app, project, monkeypatch):
+    project.commit("one")
+    monkeypatch.setattr(fetches, "WAIT", 0)
+    with fetches._alone(_made(app.root / "repo")), pytest.raises(LockedError, match="another fetch has not ended"):
+        fetch(app, str(project.path))
+
+
+def _made(path: Path) -> Path:
+    path.mkdir(exist_ok=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("key", "known", "words"),
+    [
+        (None, None, ["StrictHostKeyChecking=accept-new"]),
+        (Path("/run/a.key"), None, ["-i /run/a.key", "IdentitiesOnly=yes", "StrictHostKeyChecking=accept-new"]),
+        (None, Path("/run/known"), ["StrictHostKeyChecking=yes", "UserKnownHostsFile=/run/known"]),
+    ],
+)
+def test_how_ssh_is_called(key, known, words):
+    command = fetches._ssh(key, known)["GIT_SSH_COMMAND"]
+    assert [word for word in [*words, "BatchMode=yes"] if word not in command] == []
+    assert ("accept-new" in command) == (known is None)
+
+
+def test_the_version_of_a_tag_is_known(app, project):
+    project.commit("one", "v1.4")
+    assert fetch(app, str(project.path), "main").scm_version == "1.4"
+    commit = project.commit("two")
+    found = fetch(app, str(project.path), "main").scm_version
+    assert found == f"1.4.post1+g{commit[:7]}"
