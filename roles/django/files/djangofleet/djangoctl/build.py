@@ -27,11 +27,11 @@ from .venv import Installation
 
 PROBE = Path(__file__).with_name("probe.py")
 FACTS_LIMIT = 10_000_000  # bytes
-# What the probe tells, and what it may be.
+# What the probe tells, as empty values of the type that each has.
 FACTS = {
-    **dict.fromkeys(("python", "django", "static_root", "static_url", "storage", "deploy_check"), str),
-    **dict.fromkeys(("staticfiles", "hashed", "database"), bool),
-    **dict.fromkeys(("migrations", "leaves"), list),
+    **dict.fromkeys(("python", "django", "static_root", "static_url", "storage", "deploy_check"), ""),
+    **dict.fromkeys(("staticfiles", "hashed", "database"), False),
+    **dict.fromkeys(("migrations", "leaves"), []),
 }
 # How the first bytes of a tar archive tell what it is packed with, and what tar has to be told.
 PACKED = {b"\x1f\x8b": "--gzip", b"BZh": "--bzip2", b"\xfd7zXZ": "--xz", b"\x28\xb5\x2f\xfd": "--zstd"}
@@ -280,7 +280,7 @@ class Build:
         """What the probe has written. The project's code could have written anything there."""
         try:
             facts = json.loads(text)
-            if all(isinstance(facts.get(name, kind()), kind) for name, kind in FACTS.items()):
+            if all(isinstance(facts.get(name, empty), type(empty)) for name, empty in FACTS.items()):
                 return facts
         except (ValueError, AttributeError, RecursionError):
             pass

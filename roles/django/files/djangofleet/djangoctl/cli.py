@@ -399,7 +399,7 @@ def main(words: list[str]) -> int:
         print(f"djangoctl: ended by {signal.Signals(stop.number).name}", file=sys.stderr)
         return 128 + stop.number
     except CtlError as error:
-        if error.__cause__:
+        if error.__cause__ is not None:
             say(traceback.format_exc())
         return output.report(error, as_json)
     except OSError as error:
