@@ -16,7 +16,6 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import res
 
 CONFIG = "/etc/djangofleet"
 RUN = "/run/djangofleet"
-CONTAINER = "/run/systemd/container"  # systemd writes it where it runs in one
 
 
 def user_of(name: str) -> str:
@@ -52,8 +51,7 @@ def django_packages(given: Mapping[str, Any], base: Sequence[str]) -> list[str]:
 
 
 def django_questions(given: Mapping[str, Any], uv: str) -> dict[str, list[str]]:
-    """What djangofleet.stack.survey is to find out: which users and which apps are there, whether uv is, and whether
-    the host is a container.
+    """What djangofleet.stack.survey is to find out: which users and which apps are there, and whether uv is.
 
     :param uv: the directory that uv is installed in.
     """
@@ -61,7 +59,7 @@ def django_questions(given: Mapping[str, Any], uv: str) -> dict[str, list[str]]:
     app = [user_of(found["django_app"]["name"])] if "django_app" in found else []
     return {
         "users": list(dict.fromkeys([*app, *found["django_app_users"]])),
-        "paths": [f"{uv}/bin/uv", f"{CONFIG}/*/app.json", CONTAINER],
+        "paths": [f"{uv}/bin/uv", f"{CONFIG}/*/app.json"],
     }
 
 

@@ -555,17 +555,6 @@ def test_what_an_app_may_write_it_may_not_run(evaluate):
     assert "NoExecPaths=" in lines
 
 
-@pytest.mark.parametrize(("found", "expected"), [([], "yes"), (["/run/systemd/container"], "no")])
-def test_users_of_the_host_are_hidden_where_that_can_be_done(evaluate, dataloader, found, expected):
-    survey = {"__django_survey": {"paths": {"/run/systemd/container": found}}}
-    assert f"PrivateUsers={expected}" in evaluate("django", "__django_settings.sandbox", django_app=SHOP, **survey)
-    # deploy.yml gathers no facts: the role asks itself, or takes what the play has asked.
-    tasks = dataloader.load_from_file("roles/django/tasks/configure.yml", trusted_as_template=True)
-    (asked,) = [task["djangofleet.stack.survey"]["paths"] for task in tasks if "djangofleet.stack.survey" in task]
-    assert "{{ __django_container }}" in asked
-    assert "/run/systemd/container" in evaluate("django", "__django_questions.paths", django_app=SHOP)
-
-
 def test_sandbox_of_commands_by_hand_is_that_of_the_services(units, app_json):
     app = shop(sandbox={"PrivateNetwork": True})
     lines = app_json(app)["sandbox"]
@@ -596,7 +585,7 @@ def test_a_user_and_uv_are_made_only_where_they_are_missing(evaluate, configure,
         ["{{ __django_user }}"],
         "__django_survey",
     )
-    assert survey["djangofleet.stack.survey"]["paths"] == ["{{ __django_uv }}/bin/uv", "{{ __django_container }}"]
+    assert survey["djangofleet.stack.survey"]["paths"] == ["{{ __django_uv }}/bin/uv"]
     uv = evaluate("django", "__django_uv", django_app=SHOP) + "/bin/uv"
     answers = {"users": {"django-shop": there}, "paths": {uv: [uv] if there else []}}
     for name in ("Create the app's user", "Install uv"):

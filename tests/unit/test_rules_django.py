@@ -486,7 +486,7 @@ def test_a_role_without_an_app_can_be_asked():
         questions = django_questions({**given, "django_app_users": ["django-shop"]}, "/opt/uv")
         assert questions == {
             "users": ["django-shop"],
-            "paths": ["/opt/uv/bin/uv", "/etc/djangofleet/*/app.json", "/run/systemd/container"],
+            "paths": ["/opt/uv/bin/uv", "/etc/djangofleet/*/app.json"],
         }
 
 

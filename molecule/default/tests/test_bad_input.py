@@ -155,19 +155,19 @@ def test_expired_certificate(tmp_path, pair):
 BEFORE_GOING_LIVE = {
     "missing wsgi module": (
         {"wsgi": "shop.wsgi:application"},
-        ["django_app.wsgi of app 'guestbook'", "shop.wsgi", "guestbook.wsgi:application"],
+        ["django_apps[guestbook].wsgi", "shop.wsgi", "guestbook.wsgi:application"],
     ),
     "missing requirements file": (
         {"requirements": "requirements/prod.txt"},
         [
-            "django_app.requirements of app 'guestbook'",
+            "django_apps[guestbook].requirements",
             "requirements/prod.txt",
             "set it to one of: pyproject.toml, requirements.txt",
         ],
     ),
     "missing project directory": (
         {"project_dir": "src"},
-        ["django_app.project_dir of app 'guestbook'", "'src' is not a directory"],
+        ["django_apps[guestbook].project_dir", "'src' is not a directory"],
     ),
     "wrong settings module": (
         {"settings_module": "guestbook.production"},
@@ -179,7 +179,7 @@ BEFORE_GOING_LIVE = {
     ),
     "package that is not there": (
         {"source": {"package": "djangofleet-no-such-package==1.0"}, "wsgi": "a.wsgi", "settings_module": "a.settings"},
-        ["django_app.source.package of app 'guestbook'", "could not be installed"],
+        ["django_apps[guestbook].source.package", "could not be installed"],
     ),
     "health that is not given": (
         {"health": {"path": "/healthz", "contains": "excellent"}},

@@ -43,7 +43,7 @@ def states(name: str) -> set[tuple[str, ...]]:
     ("name", "told"),
     [
         ("no-module", ["No module named 'a_module_nobody_has'", "nothing live was changed"]),
-        ("no-package", ["django_app.requirements", "a-package-nobody-has"]),
+        ("no-package", ["django_apps[guestbook].requirements", "a-package-nobody-has"]),
     ],
 )
 def test_release_that_does_not_build(name, told):

@@ -259,6 +259,7 @@ APP: dict[str, Change | Reason] = {
     "health.timeout": Change(30, 29, PINNED, '"timeout":29'),
     "health.retries": Change(0, 1, PINNED, '"retries":1'),
     "health.delay": Change(1, 2, PINNED, '"delay":2'),
+    "health.warm": Change(["/"], ["/", "/admin/login/"], PINNED, '"/","/admin/login/"'),
     "hooks.build": Change([], ["true build"], "cat /srv/guestbook/current/build.log", "true build"),
     "hooks.before_migrate": Change([], ["true 1"], PINNED, '"true1"'),
     "hooks.after_migrate": Change([], ["true 2"], PINNED, '"true2"'),
