@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT
 from crash import SERVICE, Outcome, World, differences, picture
 
-INSIDE = ("srv/shop/releases/", "srv/shop/.rehearsal-", "run/")
+UNHEALTHY = 6  # `status` asks the service through its socket, which the model does not have
+UNREAD = ("srv/shop/releases/", "srv/shop/venvs/", "srv/shop/.rehearsal-", "etc/shop/.live-", "run/")
 SPACE = ("create", "mkdir", "symlink", "link", "rename", "command", "start")
 
 
@@ -134,11 +135,11 @@ def an_end_of_maintenance(world: World) -> list[str]:
 
 
 CASES = {
-    "build": Case(a_build, 150),
-    "first build": Case(a_first_build, 150),
-    "failing build": Case(a_failing_build, 120, code=4),
-    "build after a failed one": Case(a_build_after_a_failed_one, 150),
-    "rehearsal": Case(a_rehearsal, 150),
+    "build": Case(a_build, 120),
+    "first build": Case(a_first_build, 120),
+    "failing build": Case(a_failing_build, 100, code=4),
+    "build after a failed one": Case(a_build_after_a_failed_one, 120),
+    "rehearsal": Case(a_rehearsal, 120),
     "migrate": Case(a_migration, 20),
     "first activation": Case(a_first_activation, 60),
     "activate": Case(an_activation, 60),
@@ -202,13 +203,16 @@ class Trial:
     def points(self, *verbs: str) -> list[int]:
         """The numbers of the steps to try: all of them, or those of some verbs.
 
-        Nobody reads a release before it is good. In short, one step inside of it stands for seven.
+        Nobody reads a release before it is good, nor a file before it has its name. In short, one of their steps stands
+        for seven.
         """
-        chosen, inside = [], 0
+        chosen, unread = [], 0
         for number, step in enumerate(self.clean.steps, 1):
-            inside += step.split()[-1].startswith(INSIDE)
-            if step.split()[0] in (verbs or [step.split()[0]]) and (
-                os.environ.get("PROVE") or not step.split()[-1].startswith(INSIDE) or inside % 7 == 1
+            path = step.split()[-1]
+            is_unread = path.startswith(UNREAD) or path.endswith(".new")
+            unread += is_unread
+            if (not verbs or step.split()[0] in verbs) and (
+                os.environ.get("PROVE") or not is_unread or unread % 7 == 1
             ):
                 chosen.append(number)
         return chosen
@@ -275,7 +279,7 @@ class Trial:
 
     def status(self, asked: dict[str, Any], serving: dict[str, Any]) -> list[str]:
         """What `status` says and is not so."""
-        if asked["code"] != 0:
+        if asked["code"] not in (0, UNHEALTHY):
             return [f"status ends with {asked['code']}: {asked['err']}{asked['out']}"]
         said = json.loads(asked["out"])
         if said["service"] and not said["restart_pending"] and said["release"] != serving.get("release"):
