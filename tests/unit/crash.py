@@ -35,7 +35,7 @@ from djangoctl import cli, launch
 from djangoctl.errors import CtlError
 
 KILLED = 137
-SERVICE, STAND_IN, SOCKET = "django-shop.service", "django-shop-next.service", "django-shop.socket"
+SERVICE, STAND_IN = "django-shop.service", "django-shop-next.service"
 WORKER = "django-shop-worker.service"
 ROOMS = ("etc", "srv", "systemd", "run-of-units", "log")
 # Audit events of changes, and which of their arguments are the path and the directory that it is relative to.
@@ -185,9 +185,8 @@ class Host:
     # State
 
     def read(self) -> dict[str, Any]:
-        empty = {"active": {}, "enabled": [], "applied": [], "hooks": [], "gate": "-", "start": "-", "passed": []} | {
-            "loaded": {}
-        }
+        empty: dict[str, Any] = {"active": {}, "enabled": [], "loaded": {}, "applied": [], "hooks": [], "passed": []}
+        empty |= {"gate": "-", "start": "-"}
         return json.loads(self.path.read_text()) if self.path.exists() else empty
 
     def write(self, state: dict[str, Any]) -> None:
@@ -203,7 +202,7 @@ class Host:
         state = self.read()
         page = self.app / "static/.maintenance.html"
         found: dict[str, Any] = {"answers": [], "problems": [], "page": page.read_text() if page.exists() else None}
-        if SOCKET in state["active"] and not self._up(state):
+        if self._open(state) and not self._up(state):
             self.start(state, SERVICE)  # the first connection starts it
             self.write(state)
         for unit in self._up(state):
@@ -213,8 +212,14 @@ class Host:
             found["problems"] += self.flaws(self.app / "releases" / facts["release"], published=True)
         return found
 
+    def _open(self, state: dict[str, Any]) -> set[str]:
+        """The sockets that visitors come through: those at the address that Nginx knows."""
+        return {unit for unit, facts in state["active"].items() if facts.get("listen") == state["entry"]}
+
     def _up(self, state: dict[str, Any]) -> list[str]:
-        return [unit for unit in (SERVICE, STAND_IN) if unit in state["active"]] if SOCKET in state["active"] else []
+        """The services that accept what comes through these sockets."""
+        known = [unit for unit in (SERVICE, STAND_IN) if unit in state["active"]]
+        return [unit for unit in known if self._open(state) & set(state["active"][unit]["sockets"])]
 
     def expire(self) -> None:
         """RuntimeMaxSec= ends a stand-in that nobody stopped."""
@@ -265,9 +270,11 @@ class Host:
         text = self.load(state, unit)
         if text is None:
             return f"Unit {unit} not found."
-        if unit == SOCKET:
-            state["active"][unit] = {}
+        if unit.endswith(".socket"):
+            state["active"][unit] = {"listen": setting(text, "ListenStream")}
             return ""
+        sockets = setting(text, "Sockets").split()
+        problems = [problem for name in sockets for problem in [self.start(state, name)] if problem]  # Requires=
         stand_in = unit == STAND_IN
         try:
             env = (self.config / ("env" if stand_in else "live/env")).read_text()
@@ -276,13 +283,13 @@ class Host:
             json.loads((release / "release.json").read_text())["application"]
         except (CtlError, OSError, ValueError, KeyError) as error:
             return f"{type(error).__name__}: {error}"
-        problems = self.flaws(release)
+        problems += self.flaws(release)
         if release.name.startswith(state["gate" if stand_in else "start"]):
             problems.append("it does not work")
         if problems:
             return "\n".join(problems)
         facts = {"release": release.name, "env": env, "timeout": app["gunicorn"]["timeout"]}
-        state["active"][unit] = facts | {"unit": "".join(re.findall("^X-Set=(.*)$", text, re.MULTILINE))}
+        state["active"][unit] = facts | {"unit": setting(text, "X-Set"), "sockets": sockets}
         if stand_in:
             state["passed"].append(state["active"][unit])
         self.mark(state)
@@ -478,10 +485,13 @@ class World:
         (self.app.config / "files").mkdir()
         (self.app.config / "files/local.py").write_text("DEBUG = False\n")
         self.configure("one")
-        self.host.write(self.host.read())
+        self.enter("shop.sock")
 
-    def configure(self, env: str, timeout: int = 30) -> None:
+    def configure(self, env: str, timeout: int = 30, listen: str = "shop.sock") -> None:
         """Write the configuration as the role does."""
+        path = self.app.config / "units/django-shop.socket"
+        address = self.root / "run" / listen
+        path.write_text(re.sub("^ListenStream=.*", f"ListenStream={address}", path.read_text(), flags=re.MULTILINE))
         (self.app.config / "env").write_text(f"NAME={env}\n")
         settings = json.loads((self.app.config / "app.json").read_text())
         settings["gunicorn"]["timeout"] = timeout
@@ -490,6 +500,13 @@ class World:
             text = re.sub("^X-Set=.*\n", "", path.read_text(), flags=re.MULTILINE)
             path.write_text(text.replace("[Service]\n", f"[Service]\nX-Set={env}\n"))
         (self.app.config / "app.json").write_text(json.dumps(settings))
+
+    def enter(self, listen: str) -> None:
+        """Let Nginx know an address, and no other."""
+        address = str(self.root / "run" / listen)
+        (self.root / "nginx").mkdir(exist_ok=True)
+        (self.root / "nginx/shop.conf").write_text(f"server unix:{address};\n")
+        self.host.write(self.host.read() | {"entry": address})
 
     def project(self, version: str, migrations: int = 1, *, broken: bool = False) -> list[str]:
         """A project's source tree; returns the command that builds it."""
@@ -644,6 +661,11 @@ class World:
         for name in ("chown", "lchown", "fchown"):  # only root may
             setattr(os, name, lambda path, user, group, **given: chown(path, given.get("dir_fd", -1)))
         shutil.chown = lambda path, user=None, group=None: chown(path, -1)
+
+
+def setting(text: str, key: str) -> str:
+    """The value of a setting of a unit file."""
+    return "".join(re.findall(f"^{key}=(.*)$", text, re.MULTILINE))
 
 
 def call(words: list[str]) -> dict[str, Any]:

@@ -80,10 +80,10 @@ def a_first_activation(world: World) -> list[str]:
     return ["activate", world.identity("v1")]
 
 
-def an_activation(world: World) -> list[str]:
+def an_activation(world: World, listen: str = "shop.sock") -> list[str]:
     """A third release with another configuration: the first one is pruned."""
     two_live(world)
-    world.configure("three", timeout=60)
+    world.configure("three", timeout=60, listen=listen)
     world.do(*world.project("v3", migrations=3))
     world.do("migrate", world.identity("v3"))
     return ["activate", world.identity("v3")]
@@ -95,6 +95,20 @@ def a_changed_configuration(world: World) -> list[str]:
     return ["activate", world.identity("v2")]
 
 
+def a_new_address(world: World) -> list[str]:
+    """Nginx moves over later: until then visitors come through the old address."""
+    two_live(world)
+    world.configure("three", listen="other.sock")
+    return ["activate", world.identity("v2")]
+
+
+def an_address_that_is_left(world: World) -> list[str]:
+    world.do(*a_new_address(world))
+    world.enter("other.sock")
+    world.configure("four", listen="other.sock")
+    return ["activate", world.identity("v2")]
+
+
 def a_refused_activation(world: World) -> list[str]:
     words = an_activation(world)
     world.host.refuse("gate", "v3-")
@@ -103,6 +117,12 @@ def a_refused_activation(world: World) -> list[str]:
 
 def a_failing_start(world: World) -> list[str]:
     words = an_activation(world)
+    world.host.refuse("start", "v3-")
+    return words
+
+
+def a_failing_start_at_a_new_address(world: World) -> list[str]:
+    words = an_activation(world, listen="other.sock")
     world.host.refuse("start", "v3-")
     return words
 
@@ -144,8 +164,13 @@ CASES = {
     "first activation": Case(a_first_activation, 60),
     "activate": Case(an_activation, 60),
     "activate a configuration": Case(a_changed_configuration, 25),
+    "activate a new address": Case(a_new_address, 40),
+    "leave an address": Case(an_address_that_is_left, 40),
     "activate what the gate refuses": Case(a_refused_activation, 30, code=6),
     "activate what does not start": Case(a_failing_start, 50, code=7, starts_not=True),
+    "activate what does not start at a new address": Case(
+        a_failing_start_at_a_new_address, 50, code=7, starts_not=True
+    ),
     "rollback": Case(a_rollback, 30, goes_on=True),
     "prune": Case(a_pruning, 10),
     "maintenance on": Case(a_maintenance, 5),

@@ -68,3 +68,8 @@ def test_proof_hides_no_failure(program, seen, said):
 def test_every_scenario_is_proven(program):
     names = {step.name for step in program("prove").steps()}
     assert names >= {f"scenario {path.parent.name}" for path in SCRIPTS.parent.glob("molecule/*/molecule.yml")}
+
+
+def test_an_upgrade_is_proven(program):
+    (step,) = [step for step in program("prove").steps() if step.name == "upgrade"]
+    assert (SCRIPTS.parent / step.words[0]).is_file()

@@ -274,7 +274,7 @@ def uploads(host):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "sandboxed"),
+    ("file", "kind", "sandboxed"),
     [
         ("a.html", "text/html; charset=utf-8", True),
         ("a.svg", "image/svg+xml; charset=utf-8", True),
@@ -283,8 +283,8 @@ def uploads(host):
         ("a.png", "image/png", True),
     ],
 )
-def test_uploads_run_no_script_of_the_site(uploads, browse, name, kind, sandboxed):
-    answer = browse("guestbook.test").get(f"/media/kinds/{name}")
+def test_uploads_run_no_script_of_the_site(uploads, browse, file, kind, sandboxed):
+    answer = browse("guestbook.test").get(f"/media/kinds/{file}")
     assert (answer.status, answer.headers["Content-Type"]) == (200, kind)
     (policy,) = answer.headers.getlist("Content-Security-Policy")
     assert policy.startswith("default-src 'none'")

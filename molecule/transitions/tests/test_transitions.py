@@ -139,13 +139,21 @@ def test_the_first_values_are_in_effect_again(host, visit):
     assert host.listens() == {"127.0.0.1:8002", "/run/djangofleet/guestbook.sock"}
 
 
+def test_another_group_may_connect_through_the_same_socket(host, visit):
+    sock = "/run/djangofleet/guestbook.sock"
+    before = host.run("stat", "--format=%i", sock)
+    host.converge({**table.variables("first"), "django_socket_group": "web"})
+    assert host.run("stat", "--format=%G %i", sock) == f"web {before}", "another socket was opened in its place"
+    assert host.health()["status"] == "ok"
+
+
 def main_pid(host: Host) -> str:
     return host.run("systemctl", "show", "--property=MainPID", "--value", SERVICE).strip()
 
 
 def test_after_a_refused_change_a_crash_starts_what_served(host, visit):
     before = host.run("systemctl", "cat", SERVICE)
-    said = host.converge(with_app("first", sandbox=BREAKING), code=1)
+    said = host.converge({**with_app("first", sandbox=BREAKING), "django_socket_group": "web"}, code=1)
     assert "did not pass its gate" in said
     pid = main_pid(host)
     host.run("kill", "-9", pid)

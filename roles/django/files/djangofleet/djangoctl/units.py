@@ -286,9 +286,12 @@ def adopt(app: App, pin: Path) -> None:
 
 
 def _write(texts: dict[str, str]) -> bool:
-    """Replace the unit files that differ, each by rename, and return whether there were any."""
+    """Replace the unit files that differ, each by rename, and return whether there were any.
+
+    Sockets come first: a host that goes down in between must not boot a service that requires one it does not have.
+    """
     changed = {name: text for name, text in texts.items() if not _has(DIRECTORY / name, text)}
-    for name, text in changed.items():
+    for name, text in sorted(changed.items(), key=lambda entry: not entry[0].endswith(".socket")):
         write(DIRECTORY / name, text)
     return bool(changed)
 
