@@ -325,6 +325,8 @@ class Host:
             return (0 if all(unit in state["active"] for unit in units) else 3), ""
         if verb == "is-enabled":
             return (0 if all(unit in state["enabled"] for unit in units) else 1), ""
+        if verb == "--version":
+            return 0, "systemd 257 (257.1-1)\n"
         if verb == "show":
             return 0, "".join(
                 f"ActiveState={'' if unit in state['active'] else 'in'}active\nNRestarts=0\n" for unit in units
@@ -618,7 +620,7 @@ class World:
                 return subprocess.CompletedProcess(words, 0, "", "")
             if program not in ("systemctl", "systemd-run"):
                 return real(words, **options)
-            if program == "systemctl" and words[1] not in ("is-active", "is-enabled", "show"):
+            if program == "systemctl" and words[1] not in ("is-active", "is-enabled", "show", "--version"):
                 steps.step(" ".join(words))
             if program == "systemd-run" and not steps.is_full:
                 steps.step("command " + " ".join(words[words.index("--") + 1 :]).replace(str(self.root), ""))

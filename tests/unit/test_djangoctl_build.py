@@ -542,10 +542,13 @@ def test_a_probe_that_was_tampered_with(make_app, project, system, failure, text
 
 def test_steps_come_in_order(make_app, project, system):
     hooks = {"before_collectstatic": ["npm ci"], "hooks": ["npm run build"]}
-    build(make_app(build=hooks), "v1-1", project(), system)
+    app = make_app(build=hooks)
+    build(app, "v1-1", project(), system)
     # By name, not by path: the checkout may lie below a folder called "check".
     told = [" ".join(Path(word).name for word in words) for words in system.words]
     wanted = ["venv", "pip install", "gunicorn.txt", "npm ci", "probe.py", "npm run build", "compileall"]
+    log = (app.releases / "v1-1/build.log").read_text().splitlines()
+    assert [line for line in log if "npm" in line] == ["before_collectstatic: npm ci", "build: npm run build"]
     positions = [next(number for number, words in enumerate(told) if word in words) for word in wanted]
     assert positions == sorted(positions)
 

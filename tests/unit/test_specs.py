@@ -96,6 +96,14 @@ def test_variables_bear_the_roles_name(role):
 
 
 @pytest.mark.parametrize("role", NAMES)
+def test_no_text_of_a_spec_is_a_template(role):
+    """Ansible evaluates the whole spec when it validates a role's input, the descriptions too."""
+    path = ROLES / role / "meta/argument_specs.yml"
+    assert "{{" not in path.read_text(encoding="utf-8")
+    assert "{%" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("role", NAMES)
 def test_entry_points_are_described(role):
     assert "main" in specs(role)
     for name, spec in specs(role).items():

@@ -239,6 +239,8 @@ class Build:
 
     def run_hooks(self, point: str, commands: Sequence[str]) -> None:
         for command in commands:
+            with self.steps.log() as log:
+                log.write(f"{point}: {command}\n")
             self.steps.check(f"hooks.{point}", f"'{command}' failed", self.manage(shlex.split(command)))
 
     def manage(self, words: Sequence[str]) -> subprocess.CompletedProcess:
