@@ -372,6 +372,7 @@ def test_builds_run_third_party_code_without_privileges(make_app, project, syste
     for words, options in system.ran:
         assert "NoNewPrivileges=yes" in lines_of(options), words
         assert "ProtectSystem=strict" in lines_of(options), words
+        assert options["alone"], words
 
 
 def test_a_step_sees_its_release_and_nothing_else_of_any_app(make_app, project, system, tmp_path):

@@ -59,3 +59,9 @@ def test_a_failing_hook_stops_the_ones_after_it(app, release):
     assert (len(error.log.splitlines()), error.log.splitlines()[-1]) == (25, "the cause")
     assert str(release.log) in error.hint
     assert release.log.read_text().endswith("the cause\n")
+
+
+def test_a_hook_that_is_no_command_is_named_as_the_inventory_has_it(make_app, make_release):
+    app = make_app(hooks={"after_activate": ["echo 'x"]}, path="django_apps[shop]")
+    with pytest.raises(HookError, match=r"^django_apps\[shop\]\.hooks\.after_activate: .* no closing quotation"):
+        run_hooks(app, make_release(app, "v1-1"), FakeSystemd(), "after_activate")

@@ -30,6 +30,13 @@ def test_a_version_follows_from_the_last_tag(described, version):
     packaging.Version(version)
 
 
+def test_a_link_that_leads_out_is_not_read(tmp_path):
+    (tmp_path / "outside").write_text(PEP_621)
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/pyproject.toml").symlink_to(tmp_path / "outside")
+    assert environment(tmp_path / "project", "1.4") == {}
+
+
 @pytest.mark.parametrize(
     ("files", "names"),
     [

@@ -69,6 +69,36 @@ def test_a_command_runs_as_the_app_in_a_unit_of_its_own(calls, make_app):
     assert all(re.fullmatch(r"--unit=django-shop-build-\d+-\d+", unit) for unit in units)
 
 
+@pytest.mark.parametrize("version", [252, 256, 257, 258])
+def test_a_command_that_sees_its_own_processes_only(calls, make_app, monkeypatch, version):
+    said = subprocess.CompletedProcess([], 0, f"systemd {version} ({version}.1-1)\n+PAM", "")
+    monkeypatch.setattr(systemd.Systemd, "control", lambda *_words: said)
+    app = make_app(user="django-shop", group="django-shop")
+    systemd.Systemd().run(app, ["uv", "venv"], properties=[], alone=True)
+    ((words, _options, _given),) = calls
+    end = words.index("--")
+    settings, command = words[:end], words[end + 1 :]
+    if version >= 257:
+        assert {"--property=User=django-shop", "--property=Group=django-shop", "--property=PrivatePIDs=yes"} <= set(
+            settings
+        )
+        assert command == ["uv", "venv"]
+        return
+    assert not [word for word in settings if "User=" in word], "root makes the namespace"
+    assert command[:5] == ["/usr/bin/unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    assert {"--reuid=django-shop", "--regid=django-shop", "--init-groups", "--no-new-privs"} <= set(command)
+    assert command[-3:] == ["--", "uv", "venv"]
+    unset = next(word for word in settings if word.startswith("--property=UnsetEnvironment=")).split("=", 2)[2].split()
+    assert {"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "GCONV_PATH"} <= set(unset), (
+        "root would load what the app names"
+    )
+
+
+def test_a_systemd_that_does_not_say_its_version_is_taken_for_an_old_one(monkeypatch):
+    monkeypatch.setattr(systemd.Systemd, "control", lambda *_words: subprocess.CompletedProcess([], 1, "", "no"))
+    assert systemd.Systemd().version() == 0
+
+
 @pytest.mark.parametrize("output", [None, 1])
 def test_output_is_captured_or_passed_on(calls, make_app, output):
     systemd.Systemd().run(make_app(), ["true"], properties=[], output=output)

@@ -234,9 +234,7 @@ def test_an_address_that_is_taken_is_refused_before_anything_changes(make_app, s
         other.bind((taken, 0))
         other.listen()
         app = make_app(listen=f"127.0.0.1:{other.getsockname()[1]}")
-        with pytest.raises(
-            ActivationError, match=r"cannot listen on 127\.0\.0\.1:\d+: Address already in use"
-        ) as caught:
+        with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1:\d+: Address already in use") as caught:
             swap.activate(app, old, system)
     assert caught.value.state == "nothing was changed: release old is still live"
     assert "change to another port first" in caught.value.hint
@@ -244,7 +242,7 @@ def test_an_address_that_is_taken_is_refused_before_anything_changes(make_app, s
 
 
 def test_an_address_that_the_host_does_not_have_is_refused(make_app, system, old):
-    with pytest.raises(ActivationError, match="Cannot assign requested address"):
+    with pytest.raises(ConfigError, match="Cannot assign requested address"):
         swap.activate(make_app(listen="192.0.2.1:8000"), old, system)
     assert system.asked == []
 
@@ -298,7 +296,25 @@ def test_a_socket_that_nobody_listens_on_is_opened_again(app, system, old, monke
     assert system.asked[:3] == ["daemon-reload", f"stop {SERVICE}", f"restart {SOCKET}"]
 
 
+def test_an_old_address_that_cannot_be_opened_again_stops_nothing(app, move, make_release, system):
+    """After a boot, say: what is to be left need not be there."""
+    move(B)
+    system.needed = {B}
+    system.up.discard(SOCKET)
+    assert swap.activate(app, make_release(app, "new"), system)
+    assert f"restart {SOCKET}" not in system.asked
+
+
 # The group that may connect
+
+
+def test_a_group_that_is_not_there_is_refused(app, system, old):
+    """systemd would open no socket after the next boot."""
+    unit = app.config / "units" / SOCKET
+    unit.write_text(unit.read_text() + "SocketGroup=no-such-group\n")
+    with pytest.raises(ConfigError, match="there is no group 'no-such-group'"):
+        swap.activate(app, old, system)
+    assert system.asked == []
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file to any group")
@@ -398,6 +414,23 @@ def test_what_was_written_and_not_loaded_is_loaded_by_the_next_run(make_app, mak
     assert swap.pending(app, "old", system)
     assert swap.activate(app, old, system)
     assert system.loaded == files()
+
+
+def test_a_full_disk_puts_the_old_units_back(make_app, make_release, system, old, monkeypatch):
+    before = {name: text for name, text in files().items() if name != NEXT}
+    app, replace = make_app(listen=B), os.replace
+
+    def full(source, target):
+        if str(target).endswith(f"systemd/{SERVICE}") and "Sockets=django-shop-" in source.read_text():
+            raise OSError(28, "No space left on device", str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(units.os, "replace", full)
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(app, make_release(app, "new"), system)
+    assert "No space left on device" in caught.value.log
+    assert {name: text for name, text in files().items() if name != NEXT} == before
+    assert system.answering == {SERVICE: {A}}
 
 
 # Hosts of an older djangoctl

@@ -149,6 +149,23 @@ def test_a_cache_that_has_grown_large_keeps_only_what_was_compiled(make, make_ap
     assert ["cache", "prune", "--ci"] in system.installs()
 
 
+def test_a_version_of_build_environment_counts_more_than_that_of_git(make, make_app, project, system):  # noqa: F811
+    app, files = (
+        make_app(),
+        {"requirements.txt": "-e .\n", "setup.py": "pbr=True", "setup.cfg": "[metadata]\nname=shop\n"},
+    )
+
+    def told(identity):
+        system.ran.clear()
+        build(app, identity, project(PROJECT | files), system, scm_version="1.4")
+        (options,) = [options for words, options in system.ran if words[-1] == "requirements.txt"]
+        return options["environment"].get("PBR_VERSION")
+
+    assert told("v1-1") == "1.4"
+    (app.config / "build.env").write_text('# of the role\nPBR_VERSION="2.0"\n')
+    assert told("v2-1") is None
+
+
 # Packages
 
 

@@ -16,10 +16,18 @@ def step(request) -> str:
     return request.param
 
 
+@pytest.fixture(params=["current", "again"])
+def release(request, host) -> str:
+    """The id of a release: of the live one, and of one that was built while that served."""
+    if request.param == "current":
+        return host.check_output("basename $(readlink /srv/hostile/current)")
+    return host.check_output("basename /srv/hostile/releases/again-*")
+
+
 @pytest.fixture
-def came_of(host, step) -> dict:
-    """What a step of the build could do: {"write": {path: result}, "read": {...}, "list": {...}}."""
-    return json.loads(host.check_output("cat %s", f"{SOURCE}/{step}.json"))
+def came_of(host, release, step) -> dict:
+    """What a step could do: {"write": {path: result}, "read": {...}, "list": {...}, "processes": [...]}."""
+    return json.loads(host.check_output("cat %s", f"/srv/hostile/releases/{release}/source/{step}.json"))
 
 
 def test_nothing_outside_of_the_build_was_written_or_read(came_of):
@@ -27,8 +35,7 @@ def test_nothing_outside_of_the_build_was_written_or_read(came_of):
     assert set(came_of["read"].values()) <= DENIED, came_of["read"]
 
 
-def test_a_build_sees_no_other_app_and_no_other_release(host, came_of, step):
-    release = host.check_output("basename $(readlink /srv/hostile/current)")
+def test_a_build_sees_no_other_app_and_no_other_release(came_of, release, step):
     seen = came_of["list"]
     assert seen["/srv"] == ["hostile"]
     assert seen["/srv/hostile/releases"] == ([".packages", release] if step == "install" else [release])
@@ -36,6 +43,14 @@ def test_a_build_sees_no_other_app_and_no_other_release(host, came_of, step):
     assert seen["/etc/djangofleet"] == ["hostile"]
     rooms = {"releases", "venvs"} if step == "install" else {"releases", "venvs", "data", "media", "cache", "shared"}
     assert set(seen["/srv/hostile"]) == rooms
+
+
+def test_a_build_sees_no_process_of_the_live_release(came_of):
+    """By /proc/<pid>/root another process of the same user would show all that the service sees."""
+    assert came_of["processes"]
+    assert all(entry == came_of["list"]["/srv/hostile/releases"] for entry in came_of["processes"]), came_of[
+        "processes"
+    ]
 
 
 def test_what_is_roots_is_as_it_was(host):

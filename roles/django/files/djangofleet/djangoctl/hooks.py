@@ -19,8 +19,8 @@ def run_hooks(app: App, release: Release, system: Systemd, point: str) -> None:
 
     :raises HookError: a hook failed; those after it did not run.
     """
-    for command in app["hooks"].get(point, ()):
-        result = system.manage(app, release.id, shlex.split(command), purpose="hook")
+    for command in app["hooks"].get(point, []):
+        result = system.manage(app, release.id, _words(app, point, command), purpose="hook")
         with open(release.log, "a") as log:
             log.write(f"{point}: {command}\n{result.stdout or ''}")
         if result.returncode != 0:
@@ -30,3 +30,14 @@ def run_hooks(app: App, release: Release, system: Systemd, point: str) -> None:
                 hint=f"fix it and deploy again; its output is in {release.log}",
                 log="\n".join((result.stdout or "").splitlines()[-LOG_LINES:]),
             )
+
+
+def _words(app: App, point: str, command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise HookError(
+            f"{app.variable(f'hooks.{point}')}: '{command}' is no command: {str(error).lower()}",
+            state=f"release {live_id(app)} is live",
+            hint="quote it as a shell would want it, and deploy again",
+        ) from None

@@ -7,6 +7,8 @@ import re
 import tomllib
 from pathlib import Path
 
+from .tree import is_inside
+
 # What a tag has of a version: v1.4.2, release-1.4rc1.
 NUMBER = re.compile(r"\d+(?:\.\d+)*(?:(?:a|b|rc|\.post|\.dev)\d+)?")
 # `git describe`: a tag, and unless it is on the commit itself the number of commits since, and the commit.
@@ -69,4 +71,5 @@ def _name(tree: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(errors="replace") if path.is_file() else ""
+    """The content of a file of the project; empty if it is not there, or a link leads out of its directory."""
+    return path.read_text(errors="replace") if path.is_file() and is_inside(path.parent, path) else ""

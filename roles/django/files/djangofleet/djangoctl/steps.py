@@ -95,6 +95,7 @@ class Steps:
             environment=self.environment,
             output=self.log(),
             purpose="build",
+            alone=True,
         )
 
     def run(
@@ -113,6 +114,7 @@ class Steps:
             environment={"HOME": "/tmp", **(environment or {})},  # noqa: S108  (private, and empty for each step)
             output=self.log(),
             purpose="build",
+            alone=True,
             **options,
         )
 

@@ -81,7 +81,7 @@ def activate(
     if not allow_schema_ahead:
         _require_schema(app, release, before)
     sockets = units.sockets(app)
-    units.require_free(app, sockets[0])
+    units.require_usable(app, sockets[0])
     units.prepare(app, sockets, system)
     run_hooks(app, release, system, "before_activate")
     publish(app, release, replace=False)

@@ -17,6 +17,12 @@ from .errors import Interrupted
 
 ENTRY = "/usr/local/bin/djangoctl"
 SERIAL = itertools.count(1)
+PROCESS_NAMESPACES = 257  # the first version of systemd that has PrivatePIDs=
+# Variables that make the C library load or write files: those that it ignores in setuid programs, and that do either.
+LOADING = (
+    *("LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "LD_PROFILE", "LD_PROFILE_OUTPUT", "LD_DEBUG", "LD_DEBUG_OUTPUT"),
+    *("GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "LOCPATH", "NLSPATH", "MALLOC_TRACE", "TMPDIR"),
+)
 PROPERTIES = (
     *("Id", "ActiveState", "Result", "NRestarts", "ActiveEnterTimestamp", "InactiveExitTimestamp"),
     *("LastTriggerUSec", "NextElapseUSecRealtime"),
@@ -92,6 +98,7 @@ class Systemd:
         output: IO | int | None = None,
         stdin: IO | int | None = subprocess.DEVNULL,
         purpose: str = "run",
+        alone: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as the app's user in a transient unit and wait for it.
 
@@ -99,14 +106,19 @@ class Systemd:
         :param environment: further variables. They are passed in a file that only root can read, since every user of
             the host can read a command line and the properties of a unit.
         :param output: where stdout and stderr go; captured when None.
+        :param alone: whether the command sees its own processes only. Another one of the same user, such as the live
+            service, would lead out of the sandbox by /proc/<pid>/root, and could be killed.
         """
+        user, prefix = self._alone(app) if alone else ([f"User={app['user']}", f"Group={app['group']}"], [])
+        if prefix:
+            environment = {"USER": app["user"], "LOGNAME": app["user"], **(environment or {})}
         unit = f"{app.unit}-{purpose}-{os.getpid()}-{next(SERIAL)}"
         call = ["systemd-run", "--pipe", "--wait", "--collect", "--quiet", "--service-type=exec", f"--unit={unit}"]
-        call += [f"--property={item}" for item in (f"User={app['user']}", f"Group={app['group']}", *properties)]
+        call += [f"--property={item}" for item in (*user, *properties)]
         with environment_file(environment or {}) as path:
             try:
                 return subprocess.run(
-                    [*call, f"--property=EnvironmentFile={path}", "--", *words],
+                    [*call, f"--property=EnvironmentFile={path}", "--", *prefix, *words],
                     stdin=stdin,
                     stdout=subprocess.PIPE if output is None else output,
                     stderr=subprocess.STDOUT if output is None else output,
@@ -118,6 +130,25 @@ class Systemd:
             except Interrupted:
                 self.control("stop", f"{unit}.service")  # it would run on without systemd-run
                 raise
+
+    def version(self) -> int:
+        """The version of systemd; 0 if it does not say."""
+        match = re.match(r"systemd (\d+)", self.control("--version").stdout)
+        return int(match[1]) if match else 0
+
+    def _alone(self, app: App) -> tuple[list[str], list[str]]:
+        """Unit settings and words before a command that give it a process namespace of its own.
+
+        Before version 257 systemd has no setting for it. Then root makes the namespace and becomes the app's user,
+        without the variables that would make these two programs load what the app names.
+        """
+        if self.version() >= PROCESS_NAMESPACES:
+            return [f"User={app['user']}", f"Group={app['group']}", "PrivatePIDs=yes"], []
+        become = [f"--reuid={app['user']}", f"--regid={app['group']}", "--init-groups", "--inh-caps=-all"]
+        return [f"UnsetEnvironment={' '.join(LOADING)}"], [
+            *("/usr/bin/unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
+            *("/usr/bin/setpriv", *become, "--no-new-privs", "--"),
+        ]
 
     def manage(
         self, app: App, release: str, words: Sequence[str], *, sandbox: Iterable[str] | None = None, **options

@@ -10,6 +10,7 @@ on both until the next activation. By then the web server has moved over.
 from __future__ import annotations
 
 import errno
+import grp
 import hashlib
 import os
 import re
@@ -18,7 +19,7 @@ import socket
 from pathlib import Path
 
 from .app import App
-from .atomic import beside
+from .atomic import write
 from .errors import ActivationError, ConfigError
 from .release import live_id, read_json
 from .systemd import Systemd
@@ -138,7 +139,8 @@ def rendered(app: App, directory: Path, names: list[str]) -> dict[str, str]:
 
 def is_open(app: App, name: str) -> bool:
     """Whether something listens where a socket unit says. systemd may call one active that has lost its socket."""
-    where = address(installed(app).get(name, ""))
+    if not (where := address(installed(app).get(name, ""))):
+        return False
     family, target = _target(where)
     with socket.socket(family, socket.SOCK_STREAM) as trial:
         trial.settimeout(2)
@@ -169,11 +171,19 @@ def differ(app: App) -> bool:
     return any(here.get(name) != text for name, text in wanted.items() if name != stand_in(app))
 
 
-def require_free(app: App, name: str) -> None:
-    """Refuse an address that the socket unit of that name could not be opened at.
+def require_usable(app: App, name: str) -> None:
+    """Refuse an address that the socket unit of that name could not be opened at, and a group that is not there.
 
-    :raises ActivationError: something else listens there, or the host does not have the address.
+    :raises ConfigError: something else listens there, or the host has no such address or group.
     """
+    state = f"nothing was changed: release {live_id(app)} is still live" if live_id(app) else "nothing was live before"
+    group = setting((app.config / "units" / plain_socket(app)).read_text(), "SocketGroup")
+    if group and group not in {entry.gr_name for entry in grp.getgrall()}:
+        raise ConfigError(
+            f"django_socket_group: there is no group '{group}' on this host",
+            state=state,
+            hint="give the group of the web server",
+        )
     where = wanted_address(app)
     if name in installed(app) or where.startswith("/"):
         return
@@ -186,11 +196,10 @@ def require_free(app: App, name: str) -> None:
             hint = "choose an address that is free"
             if error.errno == errno.EADDRINUSE:
                 hint += "; if the app itself has that port on other addresses, change to another port first"
-            raise ActivationError(
-                f"{app.name}: cannot listen on {where}: {os.strerror(error.errno or 0)}",
-                state=f"nothing was changed: release {live_id(app)} is still live",
-                hint=hint,
-            ) from None
+            message = (
+                f"django_app.listen of app '{app.name}': cannot listen on {where}: {os.strerror(error.errno or 0)}"
+            )
+            raise ConfigError(message, state=state, hint=hint) from None
 
 
 def prepare(app: App, names: list[str], system: Systemd) -> None:
@@ -201,20 +210,20 @@ def prepare(app: App, names: list[str], system: Systemd) -> None:
     :param names: the socket units of this activation. Without a live release the first of them is opened.
     :raises ActivationError: a socket could not be opened.
     """
-    shared = serving(app) or names[:1]
+    wanted, *others = serving(app) or names[:1]
+    shared = [wanted, *(name for name in others if system.active(name))]
     texts = rendered(app, app.config / "units", shared)
     _write({stand_in(app): texts[stand_in(app)]} if serving(app) else texts)
     system.control("daemon-reload")  # also for what an activation that broke off has written
-    for name in shared:
-        if system.active(name) and is_open(app, name):
-            continue
-        if system.active(service(app)):  # systemd opens no socket of a service that runs
-            system.control("stop", service(app))
-        result = system.control("restart", name)
-        if result.returncode != 0:
-            raise ActivationError(
-                f"{app.name}: the socket could not be opened", state="nothing was changed", log=result.stderr.strip()
-            )
+    if system.active(wanted) and is_open(app, wanted):
+        return
+    if system.active(service(app)):  # systemd opens no socket of a service that runs
+        system.control("stop", service(app))
+    result = system.control("restart", wanted)
+    if result.returncode != 0:
+        raise ActivationError(
+            f"{app.name}: the socket could not be opened", state="nothing was changed", log=result.stderr.strip()
+        )
 
 
 def install(app: App, pin: Path, names: list[str], system: Systemd) -> str:
@@ -224,7 +233,11 @@ def install(app: App, pin: Path, names: list[str], system: Systemd) -> str:
     :returns: systemd's message if it refused; empty otherwise.
     """
     texts = rendered(app, pin / "units", names)
-    if _write(texts):
+    try:
+        written = _write(texts)
+    except OSError as error:
+        return f"{DIRECTORY}: {error.strerror}"
+    if written:
         system.control("daemon-reload")
     # systemd hands over every open socket that belongs to a service. One that is left is closed before the restart.
     if left := [name for name in installed(app) if name.endswith(".socket") and name not in names]:
@@ -279,10 +292,7 @@ def _write(texts: dict[str, str]) -> bool:
     """
     changed = {name: text for name, text in texts.items() if not _has(DIRECTORY / name, text)}
     for name, text in sorted(changed.items(), key=lambda entry: not entry[0].endswith(".socket")):
-        temporary = beside(DIRECTORY / name)
-        temporary.write_text(text)
-        temporary.chmod(0o644)
-        os.replace(temporary, DIRECTORY / name)
+        write(DIRECTORY / name, text)
     return bool(changed)
 
 

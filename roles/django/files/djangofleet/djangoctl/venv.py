@@ -166,9 +166,16 @@ class Installation:
                 "UV_LINK_MODE": "copy",  # no file of an environment shares an inode with one that a build may write
                 "UV_PROJECT_ENVIRONMENT": str(steps.seen(path)),
                 "VIRTUAL_ENV": str(steps.seen(path)),
-                **scm.environment(self.project, steps.release.record.get("scm_version", "")),
+                **self._version(),
             },
         )
+
+    def _version(self) -> dict[str, str]:
+        """The version of the project for what takes it from Git, as far as `build_environment` does not name one."""
+        found = scm.environment(self.project, self.steps.release.record.get("scm_version", ""))
+        path = self.app.config / "build.env"
+        given = re.findall(r"^(\w+)=", path.read_text() if path.exists() else "", re.MULTILINE)
+        return {name: value for name, value in found.items() if name not in given}
 
     def _bound_cache(self, path: Path) -> None:
         """Let uv drop what it can download again once its cache is large. What was compiled here stays."""
