@@ -51,6 +51,7 @@ CHANGES = {
     "os.truncate": (0, None),
 }
 FILLING = ("create", "mkdir", "symlink", "link")  # what fails as long as the disk is full
+QUESTIONS = ("--version", "is-active", "is-enabled", "show")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
@@ -321,12 +322,12 @@ class Host:
         units, state = [word for word in words if not word.startswith("-")], self.read()
         said: list[str] = []
         code = 0
+        if verb == "--version":
+            return 0, "systemd 257 (257.9-1~deb13u1)\n"
         if verb == "is-active":
             return (0 if all(unit in state["active"] for unit in units) else 3), ""
         if verb == "is-enabled":
             return (0 if all(unit in state["enabled"] for unit in units) else 1), ""
-        if verb == "--version":
-            return 0, "systemd 257 (257.1-1)\n"
         if verb == "show":
             return 0, "".join(
                 f"ActiveState={'' if unit in state['active'] else 'in'}active\nNRestarts=0\n" for unit in units
@@ -620,7 +621,7 @@ class World:
                 return subprocess.CompletedProcess(words, 0, "", "")
             if program not in ("systemctl", "systemd-run"):
                 return real(words, **options)
-            if program == "systemctl" and words[1] not in ("is-active", "is-enabled", "show", "--version"):
+            if program == "systemctl" and words[1] not in QUESTIONS:
                 steps.step(" ".join(words))
             if program == "systemd-run" and not steps.is_full:
                 steps.step("command " + " ".join(words[words.index("--") + 1 :]).replace(str(self.root), ""))
