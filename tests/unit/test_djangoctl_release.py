@@ -302,7 +302,9 @@ def test_an_older_pinned_configuration_still_starts_the_app(make_app):
     assert apps.load("shop", pinned=True)["unit"] == "django-shop"
 
 
-@pytest.mark.parametrize("content", [{"history": 5}, {"history": [1]}, {"units": "x"}, {"release": []}, {"owing": 1}])
+@pytest.mark.parametrize(
+    "content", [{"history": 5}, {"history": [1]}, {"units": "x"}, {"sockets": [[]]}, {"release": []}, {"owing": 1}]
+)
 def test_a_damaged_value_of_a_record_is_not_read(tmp_path, content):
     (tmp_path / "live.json").write_text(json.dumps(content | {"activated_at": "now"}))
     assert releases.read_json(tmp_path / "live.json") == {"activated_at": "now"}

@@ -145,6 +145,8 @@ def address_of(listen: str) -> str | tuple[str, int]:
         return listen
     host, _colon, port = listen.rpartition(":")
     host = host.strip("[]")
+    if not port.isdecimal():
+        raise ConfigError(f"'{listen}' is no address to listen on", hint="run the play that wrote it again: site.yml")
     return WILDCARDS.get(host, host), int(port)
 
 
