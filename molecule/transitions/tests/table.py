@@ -88,7 +88,7 @@ HOST: dict[str, Change | Reason] = {
     "host_time_servers": Change([], ["192.0.2.1"], "cat /etc/systemd/timesyncd.conf.d/*", r"192\.0\.2\.1"),
     "host_locale_enabled": SWITCHED_OFF,
     "host_locale": Change("C.UTF-8", "de_CH.UTF-8", "cat /etc/default/locale", "de_CH"),
-    "host_locale_generate": Change([], ["fr_FR.UTF-8"], "cat /etc/locale.gen", "fr_FR"),
+    "host_locale_generate": Reason("a locale that has been generated stays"),
     "host_firewall_enabled": SWITCHED_OFF,
     "host_firewall_ssh_ports": Change([22], [22, 2222], FIREWALL, "2222"),
     "host_firewall_ssh_sources": Change([], ["192.0.2.0/24"], FIREWALL, r"192\.0\.2\.0/24"),

@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 import table
+import urllib3
 import yaml
 from shared.outside import ROOT, Browser, address_of, distributions, play
 
 SERVICE = "django-guestbook.service"
 MARK = "----- "
-# The gate loads what it is denied here, in the sandbox of the app.
+# What every process of a release loads
 BREAKING = {"InaccessiblePaths": "/srv/guestbook/current/venv /srv/guestbook/releases"}
 
 
@@ -147,6 +148,20 @@ def test_another_group_may_connect_through_the_same_socket(host, visit):
     assert host.health()["status"] == "ok"
 
 
+def wait(what: Callable[[], bool], why: str, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, why
+        time.sleep(0.3)
+
+
+def answers(host: Host) -> bool:
+    try:
+        return host.health()["status"] == "ok"
+    except (urllib3.exceptions.HTTPError, AssertionError):
+        return False
+
+
 def main_pid(host: Host) -> str:
     return host.run("systemctl", "show", "--property=MainPID", "--value", SERVICE).strip()
 
@@ -154,13 +169,10 @@ def main_pid(host: Host) -> str:
 def test_after_a_refused_change_a_crash_starts_what_served(host, visit):
     before = host.run("systemctl", "cat", SERVICE)
     said = host.converge({**with_app("first", sandbox=BREAKING), "django_socket_group": "web"}, code=1)
-    assert "did not pass its gate" in said
+    assert "is still live" in said
     pid = main_pid(host)
     host.run("kill", "-9", pid)
-    deadline = time.monotonic() + 60
-    while main_pid(host) in (pid, "0"):
-        assert time.monotonic() < deadline, "systemd has not started it again"
-        time.sleep(0.2)
+    wait(lambda: main_pid(host) not in (pid, "0"), "systemd has not started it again")
     assert host.health()["status"] == "ok"
     assert host.run("systemctl", "cat", SERVICE) == before
 
@@ -177,8 +189,7 @@ def test_after_a_refused_change_a_reboot_starts_what_served(host):
     """The refused sandbox is still what the inventory says."""
     assert json.loads(host.run("djangoctl", "guestbook", "status", "--json"))["restart_pending"] is True
     subprocess.run(["docker", "restart", host.name], capture_output=True, check=True, timeout=120)
-    host.run("systemctl", "is-system-running", "--wait", check=False)
-    assert host.health()["status"] == "ok"
+    wait(lambda: answers(host), "the site does not answer after the boot")
     assert host.run("systemctl", "show", "--property=InaccessiblePaths", "--value", SERVICE).strip() == ""
 
 
