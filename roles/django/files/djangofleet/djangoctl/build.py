@@ -31,7 +31,8 @@ FACTS_LIMIT = 10_000_000  # bytes
 FACTS = {
     **dict.fromkeys(("python", "django", "static_root", "static_url", "storage", "deploy_check"), ""),
     **dict.fromkeys(("staticfiles", "hashed", "database"), False),
-    **dict.fromkeys(("migrations", "leaves"), []),
+    "migrations": [],
+    "leaves": [],
 }
 # How the first bytes of a tar archive tell what it is packed with, and what tar has to be told.
 PACKED = {b"\x1f\x8b": "--gzip", b"BZh": "--bzip2", b"\xfd7zXZ": "--xz", b"\x28\xb5\x2f\xfd": "--zstd"}
