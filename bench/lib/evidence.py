@@ -30,7 +30,6 @@ echo "# static files, published and compressed"
 echo "# database"
 find /srv/guestbook/data -name '*.sqlite3' -exec basename {} \\;
 echo "# configuration of the live release"
-readlink /etc/djangofleet/guestbook/live
 cd /etc/djangofleet/guestbook/live/
 find . | LC_ALL=C sort | xargs stat -c '%n %F %a %U:%G'
 find . -type f | LC_ALL=C sort | xargs sha256sum
