@@ -35,15 +35,16 @@ def test_a_file_without_a_version_is_read(make_app):
     assert load("shop").settings == app.settings
 
 
-def test_an_older_file_gets_what_it_lacks(make_app, monkeypatch):
+def test_an_older_file_gets_what_it_lacks(make_app, app_settings, monkeypatch):
     monkeypatch.setattr(djangoctl.app, "VERSION", 3)
     older = {0: {}, 1: {"health": {"warm": ["/"], "path": "/other"}, "new": 1}, 2: {"health": {"more": True}, "new": 2}}
     monkeypatch.setattr(djangoctl.app, "OLDER", older)
-    app = make_app(health={"path": "/healthz"}, version=1)
-    assert app["health"] == {"path": "/healthz", "warm": ["/"], "more": True}
+    health = {key: value for key, value in app_settings["health"].items() if key != "warm"} | {"path": "/healthz"}
+    app = make_app(health=health, version=1)
+    assert app["health"] == health | {"warm": ["/"], "more": True}
     assert (app["new"], app["version"]) == (1, 3)
     rewrite(app, lambda content: content.update(version=2))
-    assert load("shop")["health"] == {"path": "/healthz", "more": True}
+    assert load("shop")["health"] == health | {"more": True}
 
 
 def test_a_newer_file_is_refused(make_app):

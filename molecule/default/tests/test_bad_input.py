@@ -37,8 +37,9 @@ def answer_of_hosts() -> list:
     """What every site of every host says, and which release says it."""
     seen = []
     for name in hosts_of("default"):
+        # It ends with 6 where an app serves nothing, as one that has never been live.
         state = subprocess.run(
-            ["docker", "exec", name, "djangoctl", "--json"], capture_output=True, text=True, check=True
+            ["docker", "exec", name, "djangoctl", "--json"], capture_output=True, text=True, check=False
         )
         for domain, trusted in (
             ("guestbook.test", authority_of(name)),
