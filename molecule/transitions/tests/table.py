@@ -148,7 +148,6 @@ CERTIFICATE: dict[str, Change | Reason] = {
 ROOM = "https://guestbook.test/hello"
 NGINX_SITE: dict[str, Change | Reason] = {
     "name": IDENTITY,
-    "state": Reason("an app that is absent has no visitors: unit tests"),
     "domains": WIRED,
     "certificate.fullchain": WIRED,
     "certificate.key": WIRED,
@@ -232,6 +231,7 @@ NGINX_ROLE: dict[str, Change | Reason] = {
 BUSY, TOCK = "-busy@2.service", "-tock.timer"
 APP: dict[str, Change | Reason] = {
     "name": IDENTITY,
+    "state": Reason("an app that is absent has no visitors: unit tests"),
     "domains": Change(["guestbook.test"], ["guestbook.test", "www.guestbook.test"], ENVIRONMENT, "ALLOWED_HOSTS=.*www"),
     "source.git": SOURCE,
     "source.version": SOURCE,
