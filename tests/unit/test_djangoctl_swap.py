@@ -376,6 +376,15 @@ def test_a_rollback_never_goes_back_to_what_was_rolled_back_from(app, make_relea
     assert swap.previous(app).id == "newest"
 
 
+@pytest.mark.parametrize("damage", [7, [["old"]], "old"])
+def test_a_damaged_list_of_what_was_rolled_back_is_not_read(app, make_release, system, old, damage):
+    swap.activate(app, make_release(app, "new"), system)
+    record = releases.read_json(app.root / "live.json")
+    releases.write_json(app.root / "live.json", record | {"rolled_back": damage})
+    assert swap.previous(app).id == "old"
+    assert swap.activate(app, make_release(app, "newest"), system)
+
+
 def test_the_previous_release_is_neither_removed_nor_failed(app, make_release, system, old):
     for identity in ("gone", "spoilt", "new"):
         swap.activate(app, make_release(app, identity), system)
