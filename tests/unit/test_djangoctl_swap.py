@@ -708,6 +708,23 @@ def test_the_previous_configuration_is_pinned_again_when_a_release_does_not_star
     assert swap.pending(app, "old", system), "what the inventory says is still to come"
 
 
+@pytest.mark.parametrize("name", ["publish", "pin_configuration"])
+def test_visitors_do_not_see_a_release_that_a_full_disk_keeps_from_going_live(
+    app, make_release, system, old, monkeypatch, name
+):
+    work = getattr(swap, name)
+
+    def full(*words, **options):
+        if system.active(NEXT):
+            raise OSError(28, "No space left on device")
+        return work(*words, **options)
+
+    monkeypatch.setattr(swap, name, full)
+    with pytest.raises(OSError, match="No space left"):
+        swap.activate(app, make_release(app, "new"), system)
+    assert (system.up, releases.live_id(app)) == ({SERVICE, SOCKET}, "old")
+
+
 def test_the_configuration_of_a_first_release_that_does_not_start_stays_pinned(app, make_release, system):
     """There is no previous configuration, and the service has to read one to start."""
     configure(app, "A=1\n")

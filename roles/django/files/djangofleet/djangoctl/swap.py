@@ -86,8 +86,12 @@ def activate(
     run_hooks(app, release, system, "before_activate")
     publish(app, release, replace=False)
     _start_stand_in(app, release, system)
-    publish(app, release)
-    previous_pin = pin_configuration(app, release.path)
+    try:
+        publish(app, release)
+        previous_pin = pin_configuration(app, release.path)
+    except OSError:  # a full disk: nothing was put live, so visitors must not see it either
+        _stop_stand_in(app, system)
+        raise
     point(app.current, release.path)
     _restart_service(app, release, before, previous_pin, sockets, system)
     _stop_stand_in(app, system)
