@@ -725,6 +725,19 @@ def test_visitors_do_not_see_a_release_that_a_full_disk_keeps_from_going_live(
     assert (system.up, releases.live_id(app)) == ({SERVICE, SOCKET}, "old")
 
 
+def test_a_release_is_put_back_before_its_configuration(app, make_release, system, old, monkeypatch):
+    """An older djangoctl pinned no release: what `current` names starts after a crash between the two."""
+    (app.pinned / "release").unlink()
+    system.failing["restart", SERVICE] = 1
+    put_back, seen = swap._put_back_configuration, []
+    monkeypatch.setattr(
+        swap, "_put_back_configuration", lambda *words: seen.append(releases.linked(app.current)) or put_back(*words)
+    )
+    with pytest.raises(ActivationError):
+        swap.activate(app, make_release(app, "new"), system)
+    assert seen == ["old"]
+
+
 def test_the_configuration_of_a_first_release_that_does_not_start_stays_pinned(app, make_release, system):
     """There is no previous configuration, and the service has to read one to start."""
     configure(app, "A=1\n")

@@ -284,8 +284,8 @@ def _restart_service(
     log = "\n".join(filter(None, [failure, system.journal(f"{app.unit}.service", JOURNAL_LINES, since)]))
     state = "nothing serves"
     if before:
+        point(app.current, app.releases / before)  # first: what an older djangoctl pinned names no release itself
         previous = _put_back_configuration(app, previous_pin, system) if previous_pin else app
-        point(app.current, app.releases / before)
         publish(app, Release(app.releases / before, {}))
         state = f"release {before} was put back"
         if _start_all(previous, system, started=[*app["processes"], *app["timers"]]):
