@@ -242,8 +242,9 @@ def test_an_address_that_is_taken_is_refused_before_anything_changes(make_app, s
 
 
 def test_an_address_that_the_host_does_not_have_is_refused(make_app, system, old):
-    with pytest.raises(ConfigError, match="Cannot assign requested address"):
-        swap.activate(make_app(listen="192.0.2.1:8000"), old, system)
+    with pytest.raises(ConfigError, match="Cannot assign requested address") as caught:
+        swap.activate(make_app(listen="192.0.2.1:8000", path="django_apps[shop]"), old, system)
+    assert caught.value.message.startswith("django_apps[shop].listen: "), "as the inventory has it"
     assert system.asked == []
 
 

@@ -196,9 +196,7 @@ def require_usable(app: App, name: str) -> None:
             hint = "choose an address that is free"
             if error.errno == errno.EADDRINUSE:
                 hint += "; if the app itself has that port on other addresses, change to another port first"
-            message = (
-                f"django_app.listen of app '{app.name}': cannot listen on {where}: {os.strerror(error.errno or 0)}"
-            )
+            message = f"{app.variable('listen')}: cannot listen on {where}: {os.strerror(error.errno or 0)}"
             raise ConfigError(message, state=state, hint=hint) from None
 
 
