@@ -747,6 +747,21 @@ def test_the_configuration_of_a_first_release_that_does_not_start_stays_pinned(a
     assert live_configuration(app)[0] == "A=1\n"
 
 
+def test_a_configuration_that_was_pinned_and_never_started_does_not_stay(app, make_release, system, old, monkeypatch):
+    """The activation broke off, and the inventory took its change back: all that is recorded fits again."""
+    configure(app, "A=broken\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(swap, "_restart_service", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            swap.activate(app, old, system)
+    configure(app, "")
+    assert live_configuration(app)[0] == "A=broken\n", "a reboot would start with it"
+    assert swap.status(app, system)["restart_pending"]
+    assert swap.activate(app, old, system)
+    assert live_configuration(app)[0] == ""
+    assert not swap.pending(app, "old", system)
+
+
 def copies(app):
     return {path.name for path in app.config.glob(".live-*")}
 

@@ -37,6 +37,8 @@ def status(app: App, system: Systemd) -> dict:
     record = read_json(app.root / "live.json")
     live = releases.live_id(app)
     changed = record.get("release") != live or record.get("fingerprint") != app.fingerprint()
+    pin = app.pinned.resolve().name  # another one than was recorded: it has never started
+    changed = changed or record.get("pin", pin) != pin
     return {
         "app": app.name,
         "release": live,
