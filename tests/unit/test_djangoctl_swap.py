@@ -9,8 +9,9 @@ import shutil
 import subprocess
 
 import pytest
+from djangoctl import launch, swap
 from djangoctl import release as releases
-from djangoctl import swap
+from djangoctl.app import load
 from djangoctl.errors import ActivationError, ConfigError, GateError, HookError
 
 NEXT, SERVICE, SOCKET = "django-shop-next.service", "django-shop.service", "django-shop.socket"
@@ -736,6 +737,19 @@ def test_a_release_is_put_back_before_its_configuration(app, make_release, syste
     with pytest.raises(ActivationError):
         swap.activate(app, make_release(app, "new"), system)
     assert seen == ["old"]
+
+
+def test_a_release_is_put_back_on_a_host_that_the_app_was_removed_from(app, make_release, system, old):
+    """Its releases and `current` were kept, and its pinned configuration was not."""
+    shutil.rmtree(app.pinned.resolve())
+    app.pinned.unlink()
+    for path in swap.units.DIRECTORY.iterdir():
+        path.unlink()
+    system.failing["restart", SERVICE] = 1
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(app, make_release(app, "new"), system)
+    assert caught.value.state == "release old was put back"
+    assert (releases.live_id(app), launch.resolve(load("shop", pinned=True), "current").name) == ("old", "old")
 
 
 def test_the_configuration_of_a_first_release_that_does_not_start_stays_pinned(app, make_release, system):

@@ -287,7 +287,11 @@ def _restart_service(
     state = "nothing serves"
     if before:
         point(app.current, app.releases / before)  # first: what an older djangoctl pinned names no release itself
-        previous = _put_back_configuration(app, previous_pin, system) if previous_pin else app
+        previous = app
+        if previous_pin:
+            previous = _put_back_configuration(app, previous_pin, system)
+        else:  # it went when somebody removed the app and kept its data: what is pinned names the release to start
+            pin_configuration(app, app.releases / before)
         publish(app, Release(app.releases / before, {}))
         state = f"release {before} was put back"
         if _start_all(previous, system, started=[*app["processes"], *app["timers"]]):
