@@ -12,6 +12,7 @@ import subprocess
 import pytest
 from djangoctl import swap, units
 from djangoctl.errors import ActivationError, ConfigError, GateError
+from djangoctl.release import live_id
 from test_djangoctl_swap import NEXT, SERVICE, SOCKET, FakeSystemd
 
 A, B, C = "/run/a.sock", "127.0.0.1:8001", "127.0.0.1:8002"
@@ -443,7 +444,9 @@ def older(app, make_release, system):
     release = make_release(app, "old")
     swap.activate(app, release, system)
     record = json.loads((app.root / "live.json").read_text())
-    del record["sockets"]
+    for key in ("sockets", "pin", "rolled_back", "goes_back", "done"):
+        del record[key]
+    (app.pinned / "release").unlink()
     (app.root / "live.json").write_text(json.dumps(record | {"fingerprint": "another"}))
     for path in (app.pinned / "units").iterdir():
         path.unlink()
@@ -472,6 +475,22 @@ def test_an_older_host_gets_its_units_back_when_a_release_does_not_start(make_ap
     assert caught.value.state == "release old was put back"
     assert {name: text for name, text in files().items() if name != NEXT} == before
     assert system.answering == {SERVICE: {A}}
+
+
+def test_an_older_host_keeps_its_configuration_when_its_first_activation_breaks_off(
+    app, make_release, system, older, monkeypatch
+):
+    """Its record does not name what is pinned for it."""
+    pin = app.pinned.resolve()
+    with monkeypatch.context() as patch:
+        patch.setattr(swap, "_restart_service", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            swap.activate(app, make_release(app, "broken"), system)
+    system.failing["restart", SERVICE] = 1
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(app, make_release(app, "new"), system)
+    assert caught.value.state == "release old was put back"
+    assert (live_id(app), app.pinned.resolve()) == ("old", pin)
 
 
 def test_an_older_configuration_is_refused_with_what_to_do(app, system, old):

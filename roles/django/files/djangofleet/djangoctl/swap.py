@@ -241,6 +241,9 @@ def pin_configuration(app: App, release: Path | None = None) -> Path | None:
         os.replace(temporary, target)
     if release:
         point(directory / "release", release)
+    record = read_json(app.root / "live.json")
+    if before and record and "pin" not in record:  # an older djangoctl wrote it
+        write_json(app.root / "live.json", {**record, "pin": before.name})
     point(app.pinned, directory)
     return before
 
