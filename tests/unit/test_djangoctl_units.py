@@ -298,6 +298,17 @@ def test_a_socket_that_nobody_listens_on_is_opened_again(app, system, old, monke
     assert system.asked[:3] == ["daemon-reload", f"stop {SERVICE}", f"restart {SOCKET}"]
 
 
+def test_a_lost_socket_that_cannot_be_opened_is_no_small_matter(app, system, old, monkeypatch):
+    """The service was stopped for it, and needs the socket to start."""
+    system.needed = set()
+    monkeypatch.setattr(units, "is_open", lambda _app, _name: False)
+    system.failing["restart", SOCKET] = 1
+    with pytest.raises(ActivationError, match="could not be opened") as caught:
+        swap.activate(app, old, system)
+    assert (caught.value.state, SERVICE in system.up) == ("nothing serves", False)
+    assert SOCKET in caught.value.hint
+
+
 def test_an_old_address_that_cannot_be_opened_again_stops_nothing(app, move, make_release, system):
     """After a boot, say: what is to be left need not be there."""
     move(B)
