@@ -518,6 +518,7 @@ def test_a_failing_after_activate_hook_leaves_the_release_live(hooked, make_rele
     assert caught.value.state == "release new is live"
     assert (releases.live_id(hooked), live_json(hooked)["release"]) == ("new", "new")
     assert NEXT not in system.up
+    assert swap.status(hooked, system)["restart_pending"], "the next activation has its hooks to run"
 
 
 # The first worker

@@ -36,9 +36,7 @@ def status(app: App, system: Systemd) -> dict:
     """
     record = read_json(app.root / "live.json")
     live = releases.live_id(app)
-    changed = record.get("release") != live or record.get("fingerprint") != app.fingerprint()
-    pin = app.pinned.resolve().name  # another one than was recorded: it has never started
-    changed = changed or record.get("pin", pin) != pin
+    changed = record.get("fingerprint") != app.fingerprint() or units.differ(app)
     return {
         "app": app.name,
         "release": live,
@@ -47,8 +45,20 @@ def status(app: App, system: Systemd) -> dict:
         "socket": system.active(units.socket_name(app)),
         "idle_units": workers.idle(app, system),
         "maintenance": app.maintenance.exists(),
-        "restart_pending": changed or units.differ(app) or _built_since(app, live, record.get("activated_at", "")),
+        "restart_pending": changed
+        or _broke_off(app, record)
+        or _built_since(app, live, record.get("activated_at", "")),
     }
+
+
+def _broke_off(app: App, record: dict) -> bool:
+    """Whether an activation was not finished: something is pinned that live.json does not say, or hooks are left.
+
+    An older djangoctl recorded neither the pin nor the end.
+    """
+    pin = app.pinned.resolve().name
+    is_recorded = record.get("release") == releases.live_id(app) and record.get("pin", pin) == pin
+    return not is_recorded or not record.get("done", True)
 
 
 def _built_since(app: App, live: str | None, activated_at: str) -> bool:
@@ -61,8 +71,7 @@ def pending(app: App, identity: str, system: Systemd) -> bool:
     seen = status(app, system)
     is_open = seen["socket"] and units.is_open(app, units.socket_name(app))
     up = seen["service"] and is_open and not seen["idle_units"] and system.enabled(units.socket_name(app))
-    done = read_json(app.root / "live.json").get("done", True)  # an older djangoctl did not write it
-    return seen["release"] != identity or seen["restart_pending"] or not up or not done
+    return seen["release"] != identity or seen["restart_pending"] or not up
 
 
 def activate(
