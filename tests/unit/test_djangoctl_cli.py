@@ -1199,3 +1199,11 @@ def test_the_module_removes_an_app(module, check, allowed):
 def test_the_module_rolls_back_to_the_previous_release(module):
     options = cli.parser().parse_args(module.words(PARAMS | {"app": "shop", "state": "rolled_back"}, False))
     assert (options.command, options.release) == ("rollback", None)
+
+
+def test_the_help_names_every_command_that_is_finished_first():
+    commands = next(action for action in cli.parser()._actions if action.choices).choices
+    finishing = {name for name, command in commands.items() if command.get_default("finishes")}
+    told = cli.EXIT_CODES.partition("A signal ends")[2]
+    assert finishing
+    assert {name for name in finishing if not re.search(rf"\b{name}\b", told)} == set()

@@ -247,6 +247,23 @@ def test_a_stopped_service_is_not_started_by_the_question(app, system, gunicorn)
     assert result["faults"][0] == {"found": f"{SERVICE} is not active", "heals": f"systemctl start {SERVICE}"}
 
 
+def test_a_socket_that_is_down_is_opened_by_an_activation(app, system):
+    """systemd refuses to start the socket of a service that runs."""
+    system.up.discard(SOCKET)
+    (fault,) = health.report(app, system)["faults"]
+    assert fault == {"found": f"{SOCKET} is not active", "heals": "djangoctl shop activate v1-1"}
+    assert swap.pending(app, "v1-1", system)
+
+
+def test_a_socket_that_is_lost_is_opened_by_an_activation(app, system, gunicorn, monkeypatch):
+    """systemd calls it active, and nobody can connect: its file is gone. A rollback is not what it needs."""
+    monkeypatch.setattr(units, "is_open", lambda _app, _name: False)
+    result = health.report(app, system)
+    assert (result["serves"], gunicorn.asked) == (False, [])
+    assert [fault["heals"] for fault in result["faults"]] == ["djangoctl shop activate v1-1"]
+    assert found(result) == [f"nobody listens at {gunicorn.server_address}, although {SOCKET} is active"]
+
+
 def test_the_stand_in_serves_too(app, system, gunicorn):
     system.up = {SOCKET, "django-shop-next.service"}
     result = health.report(app, system)
@@ -294,7 +311,7 @@ def test_a_live_release_that_was_built_again_is_started_again(app, system):
 
 def test_nothing_is_live(make_app, make_release):
     app = make_app()
-    fault = health.report(app, FakeSystemd(app))["faults"][0]
+    (fault,) = health.report(app, FakeSystemd(app))["faults"]
     assert fault == {"found": "no release is live", "heals": "deploy one"}
     make_release(app, "v1-1")
     assert health.report(app, FakeSystemd(app))["faults"][0]["heals"] == "djangoctl shop activate v1-1"
@@ -361,6 +378,20 @@ def test_a_timer_that_has_not_run_since_the_boot_has_no_result(busy, system):
     system.shown["django-shop-clear.service"] = {"Result": "success", "InactiveExitTimestamp": ""}
     (timer,) = health.report(busy, system)["timers"]
     assert (timer["last"], timer["result"]) == ("2026-11-21T03:00:00Z", None)
+
+
+def test_units_that_are_not_live_yet_are_no_faults(make_app, app, system):
+    """The role has written them, and no activation has installed them: nobody could start them."""
+    app = make_app(listen=units.listening(app), domains=app["domains"], processes=[WORKER], timers=[TIMER])
+    result = health.report(app, system)
+    assert (result["faults"], result["processes"], result["timers"]) == ([], [], [])
+    assert result["warnings"][0]["heals"] == "djangoctl shop activate v1-1"
+
+
+def test_units_that_go_with_the_next_activation_are_still_looked_at(make_app, busy, system):
+    app = make_app(listen=units.listening(busy), domains=busy["domains"])
+    system.up -= {WORKER}
+    assert found(health.report(app, system)) == [f"{WORKER} is not active"]
 
 
 def test_idle_units_are_faults(busy, system):

@@ -18,14 +18,19 @@ class FakeSystemd:
     """Units that stop, apart from the stubborn ones."""
 
     def __init__(self):
-        self.asked, self.stubborn = [], set()
+        self.asked, self.stubborn, self.up = [], set(), set()
 
     def control(self, *words):
         self.asked.append(words)
+        units = {word for word in words[1:] if not word.startswith("-")}
+        if words[0] == "disable" and any(not (unit_files.DIRECTORY / unit).exists() for unit in units):
+            return subprocess.CompletedProcess(words, 1, "", "Failed to disable unit: Unit file does not exist.")
+        if words[0] == "stop" or "--now" in words:
+            self.up -= units
         return subprocess.CompletedProcess(words, 0, "", "")
 
     def active(self, unit):
-        return unit in self.stubborn
+        return unit in self.stubborn | self.up
 
 
 @pytest.fixture
@@ -69,7 +74,7 @@ def ctl(capsys, *words):
 def test_units_and_configuration_go_and_data_stays(app, units, system, capsys):
     assert ctl(capsys, "shop", "remove") == (0, {"app": "shop", "changed": True, "data": f"kept in {app.root}"})
     stopped = set(system.asked[0])
-    assert {"disable", "--now", "django-shop.socket", "django-shop.service", "django-shop-worker@1.service"} <= stopped
+    assert {"stop", "django-shop.socket", "django-shop.service", "django-shop-worker@1.service"} <= stopped
     assert "django-shop-1a2b.socket" in stopped, "the socket of another address"
     assert "django-shop-worker@.service" not in stopped
     assert "django-shop-gone.timer" in stopped, "an earlier configuration had it"
@@ -79,6 +84,16 @@ def test_units_and_configuration_go_and_data_stays(app, units, system, capsys):
     assert [path.name for path in app.config.iterdir()] == ["secret"]
     assert (app.root / "media/a").exists()
     assert apps.names() == ["shop-two"]
+
+
+def test_a_unit_whose_file_is_missing_keeps_nothing_running(app, units, system, capsys):
+    """A crash came between the removal of a unit and the record of it. A new process has no file before it is live."""
+    system.up = {"django-shop.socket", "django-shop.service", "django-shop-worker@1.service"}
+    (units / "django-shop-gone.timer").unlink()
+    assert ctl(capsys, "shop", "remove")[0] == 0
+    assert system.up == set()
+    disabled = [set(words) for words in system.asked if words[0] == "disable"]
+    assert {"django-shop.socket", "django-shop.service"} <= disabled[0], "else a link stays that a boot follows"
 
 
 def test_data_goes_when_it_is_said(app, system, capsys):

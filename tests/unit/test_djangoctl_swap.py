@@ -9,8 +9,9 @@ import shutil
 import subprocess
 
 import pytest
+from djangoctl import launch, swap
 from djangoctl import release as releases
-from djangoctl import swap
+from djangoctl.app import load
 from djangoctl.errors import ActivationError, ConfigError, GateError, HookError
 
 NEXT, SERVICE, SOCKET = "django-shop-next.service", "django-shop.service", "django-shop.socket"
@@ -376,6 +377,15 @@ def test_a_rollback_never_goes_back_to_what_was_rolled_back_from(app, make_relea
     assert swap.previous(app).id == "newest"
 
 
+@pytest.mark.parametrize("damage", [7, [["old"]], "old"])
+def test_a_damaged_list_of_what_was_rolled_back_is_not_read(app, make_release, system, old, damage):
+    swap.activate(app, make_release(app, "new"), system)
+    record = releases.read_json(app.root / "live.json")
+    releases.write_json(app.root / "live.json", record | {"rolled_back": damage})
+    assert swap.previous(app).id == "old"
+    assert swap.activate(app, make_release(app, "newest"), system)
+
+
 def test_the_previous_release_is_neither_removed_nor_failed(app, make_release, system, old):
     for identity in ("gone", "spoilt", "new"):
         swap.activate(app, make_release(app, identity), system)
@@ -508,6 +518,7 @@ def test_a_failing_after_activate_hook_leaves_the_release_live(hooked, make_rele
     assert caught.value.state == "release new is live"
     assert (releases.live_id(hooked), live_json(hooked)["release"]) == ("new", "new")
     assert NEXT not in system.up
+    assert swap.status(hooked, system)["restart_pending"], "the next activation has its hooks to run"
 
 
 # The first worker
@@ -699,6 +710,49 @@ def test_the_previous_configuration_is_pinned_again_when_a_release_does_not_star
     assert swap.pending(app, "old", system), "what the inventory says is still to come"
 
 
+@pytest.mark.parametrize("name", ["publish", "pin_configuration"])
+def test_visitors_do_not_see_a_release_that_a_full_disk_keeps_from_going_live(
+    app, make_release, system, old, monkeypatch, name
+):
+    work = getattr(swap, name)
+
+    def full(*words, **options):
+        if system.active(NEXT):
+            raise OSError(28, "No space left on device")
+        return work(*words, **options)
+
+    monkeypatch.setattr(swap, name, full)
+    with pytest.raises(OSError, match="No space left"):
+        swap.activate(app, make_release(app, "new"), system)
+    assert (system.up, releases.live_id(app)) == ({SERVICE, SOCKET}, "old")
+
+
+def test_a_release_is_put_back_before_its_configuration(app, make_release, system, old, monkeypatch):
+    """An older djangoctl pinned no release: what `current` names starts after a crash between the two."""
+    (app.pinned / "release").unlink()
+    system.failing["restart", SERVICE] = 1
+    put_back, seen = swap._put_back_configuration, []
+    monkeypatch.setattr(
+        swap, "_put_back_configuration", lambda *words: seen.append(releases.linked(app.current)) or put_back(*words)
+    )
+    with pytest.raises(ActivationError):
+        swap.activate(app, make_release(app, "new"), system)
+    assert seen == ["old"]
+
+
+def test_a_release_is_put_back_on_a_host_that_the_app_was_removed_from(app, make_release, system, old):
+    """Its releases and `current` were kept, and its pinned configuration was not."""
+    shutil.rmtree(app.pinned.resolve())
+    app.pinned.unlink()
+    for path in swap.units.DIRECTORY.iterdir():
+        path.unlink()
+    system.failing["restart", SERVICE] = 1
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(app, make_release(app, "new"), system)
+    assert caught.value.state == "release old was put back"
+    assert (releases.live_id(app), launch.resolve(load("shop", pinned=True), "current").name) == ("old", "old")
+
+
 def test_the_configuration_of_a_first_release_that_does_not_start_stays_pinned(app, make_release, system):
     """There is no previous configuration, and the service has to read one to start."""
     configure(app, "A=1\n")
@@ -706,6 +760,21 @@ def test_the_configuration_of_a_first_release_that_does_not_start_stays_pinned(a
     with pytest.raises(ActivationError):
         swap.activate(app, make_release(app, "one"), system)
     assert live_configuration(app)[0] == "A=1\n"
+
+
+def test_a_configuration_that_was_pinned_and_never_started_does_not_stay(app, make_release, system, old, monkeypatch):
+    """The activation broke off, and the inventory took its change back: all that is recorded fits again."""
+    configure(app, "A=broken\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(swap, "_restart_service", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            swap.activate(app, old, system)
+    configure(app, "")
+    assert live_configuration(app)[0] == "A=broken\n", "a reboot would start with it"
+    assert swap.status(app, system)["restart_pending"]
+    assert swap.activate(app, old, system)
+    assert live_configuration(app)[0] == ""
+    assert not swap.pending(app, "old", system)
 
 
 def copies(app):

@@ -12,6 +12,7 @@ import subprocess
 import pytest
 from djangoctl import swap, units
 from djangoctl.errors import ActivationError, ConfigError, GateError
+from djangoctl.release import live_id
 from test_djangoctl_swap import NEXT, SERVICE, SOCKET, FakeSystemd
 
 A, B, C = "/run/a.sock", "127.0.0.1:8001", "127.0.0.1:8002"
@@ -242,8 +243,9 @@ def test_an_address_that_is_taken_is_refused_before_anything_changes(make_app, s
 
 
 def test_an_address_that_the_host_does_not_have_is_refused(make_app, system, old):
-    with pytest.raises(ConfigError, match="Cannot assign requested address"):
-        swap.activate(make_app(listen="192.0.2.1:8000"), old, system)
+    with pytest.raises(ConfigError, match="Cannot assign requested address") as caught:
+        swap.activate(make_app(listen="192.0.2.1:8000", path="django_apps[shop]"), old, system)
+    assert caught.value.message.startswith("django_apps[shop].listen: "), "as the inventory has it"
     assert system.asked == []
 
 
@@ -294,6 +296,17 @@ def test_a_socket_that_nobody_listens_on_is_opened_again(app, system, old, monke
     assert swap.pending(app, "old", system)
     assert swap.activate(app, old, system)
     assert system.asked[:3] == ["daemon-reload", f"stop {SERVICE}", f"restart {SOCKET}"]
+
+
+def test_a_lost_socket_that_cannot_be_opened_is_no_small_matter(app, system, old, monkeypatch):
+    """The service was stopped for it, and needs the socket to start."""
+    system.needed = set()
+    monkeypatch.setattr(units, "is_open", lambda _app, _name: False)
+    system.failing["restart", SOCKET] = 1
+    with pytest.raises(ActivationError, match="could not be opened") as caught:
+        swap.activate(app, old, system)
+    assert (caught.value.state, SERVICE in system.up) == ("nothing serves", False)
+    assert SOCKET in caught.value.hint
 
 
 def test_an_old_address_that_cannot_be_opened_again_stops_nothing(app, move, make_release, system):
@@ -442,7 +455,9 @@ def older(app, make_release, system):
     release = make_release(app, "old")
     swap.activate(app, release, system)
     record = json.loads((app.root / "live.json").read_text())
-    del record["sockets"]
+    for key in ("sockets", "pin", "rolled_back", "goes_back", "done"):
+        del record[key]
+    (app.pinned / "release").unlink()
     (app.root / "live.json").write_text(json.dumps(record | {"fingerprint": "another"}))
     for path in (app.pinned / "units").iterdir():
         path.unlink()
@@ -471,6 +486,22 @@ def test_an_older_host_gets_its_units_back_when_a_release_does_not_start(make_ap
     assert caught.value.state == "release old was put back"
     assert {name: text for name, text in files().items() if name != NEXT} == before
     assert system.answering == {SERVICE: {A}}
+
+
+def test_an_older_host_keeps_its_configuration_when_its_first_activation_breaks_off(
+    app, make_release, system, older, monkeypatch
+):
+    """Its record does not name what is pinned for it."""
+    pin = app.pinned.resolve()
+    with monkeypatch.context() as patch:
+        patch.setattr(swap, "_restart_service", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            swap.activate(app, make_release(app, "broken"), system)
+    system.failing["restart", SERVICE] = 1
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(app, make_release(app, "new"), system)
+    assert caught.value.state == "release old was put back"
+    assert (live_id(app), app.pinned.resolve()) == ("old", pin)
 
 
 def test_an_older_configuration_is_refused_with_what_to_do(app, system, old):

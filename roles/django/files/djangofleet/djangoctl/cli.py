@@ -58,7 +58,7 @@ exit codes:
 
 After 2 to 6 the same release is live as before. After 7 and 8 the message says which one is. `manage` and `logs` end
 with the code of the command that they run. A signal ends a command with 128 and its number; activate, rollback,
-migrate, prune and maintenance are finished first."""
+migrate, prune, remove and maintenance are finished first."""
 
 
 Outcome = dict | int | tuple[dict, int]  # what is printed, the exit code, or both

@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from . import answer, swap, units
+from . import answer, swap, units, workers
 from . import release as releases
 from .app import App, load
 from .errors import ConfigError
@@ -43,24 +43,28 @@ def report(app: App, system: Systemd, *, limit: float = LIMIT) -> dict[str, Any]
 
     `faults` are what is wrong, each with what heals it. `warnings` are what does not keep the app from serving.
     """
-    state = swap.status(app, system)
-    shown = system.show(unit_names(app))
+    state, live = swap.status(app, system), serving(app)
+    shown = system.show(unit_names(live))
     is_up = state["service"] or _is_active(shown, f"{app.unit}-next.service")
     # A connection would start a service that somebody has stopped: then there is nothing to ask.
-    answers = ask(app, limit) if is_up and state["socket"] else []
+    is_open = not is_up or not state["socket"] or units.is_open(app, units.socket_name(app))
+    answers = ask(app, limit) if is_up and state["socket"] and is_open else []
     result = {
         **state,
+        "idle_units": workers.idle(live, system),
         "serves": bool(answers) and all(found["ok"] for found in answers),
         "since": _moment(shown, f"{app.unit}.service", "ActiveEnterTimestamp"),
         "listen": units.listening(app),
         "answers": answers,
-        "processes": [_process(unit, shown) for unit in app["processes"]],
-        "timers": [_timer(unit, shown) for unit in app["timers"]],
-        "failed_units": [unit for unit in unit_names(app) if shown.get(unit, {}).get("ActiveState") == "failed"],
+        "processes": [_process(unit, shown) for unit in live["processes"]],
+        "timers": [_timer(unit, shown) for unit in live["timers"]],
+        "failed_units": [unit for unit in unit_names(live) if shown.get(unit, {}).get("ActiveState") == "failed"],
         "signals": signals(app, system, time.time() - DAY),
     }
     faults = [*_live_faults(app), *_unit_faults(app, result, is_up), *_answer_faults(app, answers)]
     socket = units.socket_name(app)
+    if not is_open:
+        faults.append(_fault(f"nobody listens at {result['listen']}, although {socket} is active", _activate(app)))
     if state["release"] and not system.enabled(socket):
         faults.append(_fault(f"{socket} is not enabled: a reboot leaves the app down", _activate(app)))
     return {**result, "faults": faults, "warnings": _warnings(app, result)}
@@ -257,11 +261,15 @@ def _live_faults(app: App) -> list[dict[str, str]]:
 
 
 def _unit_faults(app: App, result: Mapping[str, Any], is_up: bool) -> list[dict[str, str]]:
-    down = [] if result["socket"] else [units.socket_name(app)]
-    down += [] if is_up else [f"{app.unit}.service"]
-    faults = [_fault(f"{unit} is not active", f"systemctl start {unit}") for unit in down]
+    """The units of the live release that are down. Before there is one, none is installed."""
+    if not result["release"]:
+        return []
+    socket, service = units.socket_name(app), units.service(app)
+    # systemd opens no socket of a service that runs: an activation stops that first.
+    faults = [] if result["socket"] else [_fault(f"{socket} is not active", _activate(app))]
+    faults += [] if is_up else [_fault(f"{service} is not active", f"systemctl start {service}")]
     faults += [_fault(f"{unit} is not active", f"systemctl restart {unit}") for unit in result["idle_units"]]
-    known = {units.socket_name(app), f"{app.unit}.service", *result["idle_units"]}
+    known = {socket, service, *result["idle_units"]}
     return faults + [
         _fault(f"{unit} has failed", f"journalctl -u {unit}, then systemctl start {unit}")
         for unit in result["failed_units"]

@@ -32,7 +32,8 @@ def _is_list_of_text(value: object) -> bool:
 KINDS: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(("release", "pin", "activated_at", "fingerprint", "state", "started_at", "ended_at"), _is_text),
     **dict.fromkeys(("application", "settings_module", "version", "revision", "deploy_check", "error"), _is_text),
-    **dict.fromkeys(("history", "units", "sockets", "leaves", "migrations", "warnings"), _is_list_of_text),
+    **dict.fromkeys(("history", "rolled_back", "units", "sockets", "leaves"), _is_list_of_text),
+    **dict.fromkeys(("migrations", "warnings"), _is_list_of_text),
     **dict.fromkeys(("database", "done", "goes_back"), lambda value: isinstance(value, bool)),
     **dict.fromkeys(("owing", "migrating"), lambda value: value is None or isinstance(value, str)),
 }

@@ -23,7 +23,10 @@ def remove(app: App, system: Systemd, *, with_data: bool = False) -> None:
     services = [name for name in files if "@." not in name]  # a template is no unit
     services += [*app["processes"], *app["timers"], *(name for name in started if isinstance(name, str))]
     names = list(dict.fromkeys(services))
-    system.control("disable", "--now", "--quiet", *names)
+    # Not `disable --now`: where the file of one unit is missing, systemd would stop none of them.
+    system.control("stop", *names)
+    if files:
+        system.control("disable", "--quiet", *files)
     running = [name for name in names if system.active(name)]
     if running:
         raise ActivationError(

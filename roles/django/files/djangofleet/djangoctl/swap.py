@@ -36,7 +36,7 @@ def status(app: App, system: Systemd) -> dict:
     """
     record = read_json(app.root / "live.json")
     live = releases.live_id(app)
-    changed = record.get("release") != live or record.get("fingerprint") != app.fingerprint()
+    changed = record.get("fingerprint") != app.fingerprint() or units.differ(app)
     return {
         "app": app.name,
         "release": live,
@@ -45,8 +45,20 @@ def status(app: App, system: Systemd) -> dict:
         "socket": system.active(units.socket_name(app)),
         "idle_units": workers.idle(app, system),
         "maintenance": app.maintenance.exists(),
-        "restart_pending": changed or units.differ(app) or _built_since(app, live, record.get("activated_at", "")),
+        "restart_pending": changed
+        or _broke_off(app, record)
+        or _built_since(app, live, record.get("activated_at", "")),
     }
+
+
+def _broke_off(app: App, record: dict) -> bool:
+    """Whether an activation was not finished: something is pinned that live.json does not say, or hooks are left.
+
+    An older djangoctl recorded neither the pin nor the end.
+    """
+    pin = app.pinned.resolve().name
+    is_recorded = record.get("release") == releases.live_id(app) and record.get("pin", pin) == pin
+    return not is_recorded or not record.get("done", True)
 
 
 def _built_since(app: App, live: str | None, activated_at: str) -> bool:
@@ -59,8 +71,7 @@ def pending(app: App, identity: str, system: Systemd) -> bool:
     seen = status(app, system)
     is_open = seen["socket"] and units.is_open(app, units.socket_name(app))
     up = seen["service"] and is_open and not seen["idle_units"] and system.enabled(units.socket_name(app))
-    done = read_json(app.root / "live.json").get("done", True)  # an older djangoctl did not write it
-    return seen["release"] != identity or seen["restart_pending"] or not up or not done
+    return seen["release"] != identity or seen["restart_pending"] or not up
 
 
 def activate(
@@ -86,8 +97,12 @@ def activate(
     run_hooks(app, release, system, "before_activate")
     publish(app, release, replace=False)
     _start_stand_in(app, release, system)
-    publish(app, release)
-    previous_pin = pin_configuration(app, release.path)
+    try:
+        publish(app, release)
+        previous_pin = pin_configuration(app, release.path)
+    except OSError:  # a full disk: nothing was put live, so visitors must not see it either
+        _stop_stand_in(app, system)
+        raise
     point(app.current, release.path)
     _restart_service(app, release, before, previous_pin, sockets, system)
     _stop_stand_in(app, system)
@@ -235,6 +250,9 @@ def pin_configuration(app: App, release: Path | None = None) -> Path | None:
         os.replace(temporary, target)
     if release:
         point(directory / "release", release)
+    record = read_json(app.root / "live.json")
+    if before and record and "pin" not in record:  # an older djangoctl wrote it
+        write_json(app.root / "live.json", {**record, "pin": before.name})
     point(app.pinned, directory)
     return before
 
@@ -280,8 +298,12 @@ def _restart_service(
     log = "\n".join(filter(None, [failure, system.journal(f"{app.unit}.service", JOURNAL_LINES, since)]))
     state = "nothing serves"
     if before:
-        previous = _put_back_configuration(app, previous_pin, system) if previous_pin else app
-        point(app.current, app.releases / before)
+        point(app.current, app.releases / before)  # first: what an older djangoctl pinned names no release itself
+        previous = app
+        if previous_pin:
+            previous = _put_back_configuration(app, previous_pin, system)
+        else:  # it went when somebody removed the app and kept its data: what is pinned names the release to start
+            pin_configuration(app, app.releases / before)
         publish(app, Release(app.releases / before, {}))
         state = f"release {before} was put back"
         if _start_all(previous, system, started=[*app["processes"], *app["timers"]]):

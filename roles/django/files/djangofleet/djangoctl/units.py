@@ -196,9 +196,7 @@ def require_usable(app: App, name: str) -> None:
             hint = "choose an address that is free"
             if error.errno == errno.EADDRINUSE:
                 hint += "; if the app itself has that port on other addresses, change to another port first"
-            message = (
-                f"django_app.listen of app '{app.name}': cannot listen on {where}: {os.strerror(error.errno or 0)}"
-            )
+            message = f"{app.variable('listen')}: cannot listen on {where}: {os.strerror(error.errno or 0)}"
             raise ConfigError(message, state=state, hint=hint) from None
 
 
@@ -217,12 +215,16 @@ def prepare(app: App, names: list[str], system: Systemd) -> None:
     system.control("daemon-reload")  # also for what an activation that broke off has written
     if system.active(wanted) and is_open(app, wanted):
         return
-    if system.active(service(app)):  # systemd opens no socket of a service that runs
+    is_up = system.active(service(app))
+    if is_up:  # systemd opens no socket of a service that runs
         system.control("stop", service(app))
     result = system.control("restart", wanted)
     if result.returncode != 0:
         raise ActivationError(
-            f"{app.name}: the socket could not be opened", state="nothing was changed", log=result.stderr.strip()
+            f"{app.name}: the socket could not be opened",
+            state="nothing serves" if is_up else "nothing was changed",
+            hint=f"look at: journalctl -u {wanted}",
+            log=result.stderr.strip(),
         )
 
 
