@@ -75,6 +75,14 @@ def test_an_annotated_tag_is_its_commit(app, project):
     assert fetch(app, str(project.path), "v1").commit == commit
 
 
+def test_a_branch_or_a_tag_never_takes_the_place_of_a_commit(app, project):
+    """Who pins a commit trusts that commit, and nobody who may push."""
+    pinned, other = project.commit("one"), project.commit("two")
+    for kind in ("heads", "tags"):
+        git("update-ref", f"refs/{kind}/{pinned}", other, at=project.path)
+    assert fetch(app, str(project.path), pinned).commit == pinned
+
+
 def test_a_fetch_of_somebody_else_changes_nothing_of_a_commit(app, project):
     """Two deploys that meet: the one of v1 builds v1, although v2 was fetched before it came to that."""
     project.commit("one", "v1")

@@ -153,7 +153,9 @@ def _resolve(git: _Git, cache: Path, version: str) -> str:
     refspecs = (*BRANCHES_AND_TAGS, *elsewhere)
     git.run("fetch", "--quiet", "--prune", "--force", "--no-tags", "--", git.repository, *refspecs, at=cache)
     names = [WANTED] if elsewhere else [f"refs/heads/{version}", f"refs/tags/{version}"]
-    if ABBREVIATED.fullmatch(version):
+    if COMMIT.fullmatch(version):  # whoever may push could name a branch like it
+        names = [version]
+    elif ABBREVIATED.fullmatch(version):
         names.append(version)
     for name in names:
         if commit := git.run("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", at=cache, fails=True):
