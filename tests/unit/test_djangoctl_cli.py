@@ -1186,6 +1186,7 @@ def test_check_mode_says_that_an_older_djangoctl_rehearses_nothing(module, monke
     with pytest.raises(Ended) as ended:
         module.main()
     answer = ended.value.args[0]
+    assert module.os.environ["DJANGOCTL_REPOSITORY"] == "x"
     assert ("msg" in answer) is not check
     assert len(warned) == check
     if check:

@@ -250,6 +250,24 @@ def test_old_trees_and_leftovers_are_removed(app, project):
     assert content(fetch(app, str(project.path), "v1")) == "one"
 
 
+def test_what_a_killed_git_left_does_not_keep_others_from_fetching(app, project):
+    project.commit("one")
+    fetch(app, str(project.path), "main")
+    for name in ("packed-refs.lock", "refs/heads/main.lock", "shallow.lock"):
+        (app.root / "repo/git" / name).touch()
+    commit = project.commit("two")
+    assert fetch(app, str(project.path), "main").commit == commit
+
+
+def test_a_tree_that_is_deep_is_removed(app, project):
+    """Who may push could end all fetches of the app by one such tree."""
+    deep = app.root / "repo/trees/.half"
+    subprocess.run(["mkdir", "-p", f"{deep}/{'d/' * 1500}"], check=True)
+    project.commit("one")
+    fetch(app, str(project.path))
+    assert not deep.exists()
+
+
 def test_a_fetch_that_never_ends_is_told(app, project, monkeypatch):
     project.commit("one")
     monkeypatch.setattr(fetches, "WAIT", 0)

@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 from .app import App
 from .errors import BuildError, LockedError
 from .scm import version_of
+from .tree import remove
 
 WAIT = 900  # seconds for another fetch to end: a first one may take long
 KEEP = 3600  # seconds that a tree stays for the build that follows
@@ -160,12 +161,14 @@ def _clear(root: Path) -> None:
     """Remove the trees of earlier fetches, what a broken-off one left, and the checkout of an earlier djangoctl."""
     for path in root.iterdir():
         if path.name not in ("git", "trees", "lock"):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    for path in (root / "trees").glob("*"):
-        if time.time() - path.stat().st_mtime > KEEP:
-            shutil.rmtree(path)
-    for path in (root / "trees").glob(".*"):
-        shutil.rmtree(path)
+            remove(path)
+    for path in sorted((root / "trees").glob("*")):
+        if path.name.startswith(".") or time.time() - path.stat().st_mtime > KEEP:
+            remove(path)
+    for path in sorted(
+        (root / "git").rglob("*.lock")
+    ):  # no ref may end so; a git that was killed refuses itself with it
+        path.unlink()
 
 
 def _resolve(git: _Git, cache: Path, version: str) -> str:
