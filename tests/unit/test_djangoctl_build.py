@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from djangoctl import build as builds
-from djangoctl import cli, compress, rehearsal, steps, venv
+from djangoctl import cli, compress, rehearsal, steps, tree, venv
 from djangoctl import release as releases
 from djangoctl.build import Source, build, ensure_secret
 from djangoctl.errors import BuildError
@@ -776,6 +776,22 @@ def test_the_log_of_an_earlier_step_is_not_shown(make_app, project, system, fail
     system.run = talkative
     assert failure(app, project()).log == "the reason"
     assert "all is well here" in (app.releases / "v1-1/build.log").read_text()
+
+
+def test_a_step_that_never_stops_talking_does_not_fill_the_memory(make_app, project, system, failure, monkeypatch):
+    monkeypatch.setattr(steps, "LOG_LIMIT", 60)
+    system.failing["collectstatic"] = "a line\n" * 20 + "the reason\n"
+    lines = failure(make_app(), project()).log.splitlines()
+    assert (len(lines) < 10, lines[-1]) == (True, "the reason")
+
+
+def test_of_a_huge_file_of_the_source_the_beginning_is_read(make_app, project, system, monkeypatch):
+    """A sparse one takes no room on the disk of who sends it, and all memory of who reads it."""
+    monkeypatch.setattr(tree, "TEXT_LIMIT", len(MANAGE))
+    source = project(**{"manage.py": MANAGE, "setup.py": " " * len(MANAGE) + "pbr"})
+    build(make_app(), "v1-1", source, system, scm_version="1.4")
+    told = [options["environment"] for words, options in system.ran if "venv" in words]
+    assert "PBR_VERSION" not in told[0]
 
 
 def test_settings_that_collect_static_files_elsewhere_are_refused(make_app, project, system, failure):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from djangoctl import requirements
 from djangoctl.requirements import Reader, is_local, lines_of
 
 
@@ -48,6 +49,12 @@ def test_what_is_included_has_to_be_in_the_source(read, tmp_path, included):
     with pytest.raises(Refused, match=r"^requirements: .*outside of the source|is not in the source") as caught:
         read({"requirements.txt": f"-r {included}\n"})
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_file_that_memory_would_not_hold_is_refused(read, monkeypatch):
+    monkeypatch.setattr(requirements, "LIMIT", 20)
+    with pytest.raises(Refused, match=r"^requirements: 'huge.txt' has more than"):
+        read({"requirements.txt": "-r huge.txt\n", "huge.txt": "django\n" * 3})
 
 
 def test_a_link_within_the_source_is_followed(read, tmp_path):

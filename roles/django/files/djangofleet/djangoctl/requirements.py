@@ -13,6 +13,7 @@ from . import tree as trees
 
 INCLUDE = re.compile(r"(?:-r|--requirement|-c|--constraint)(?:\s+|=|(?=[^-\s]))(\S+)")
 COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
+LIMIT = 10_000_000  # bytes of a file that are read into memory
 FOUND_BY_ITSELF = ("uv.lock", "requirements.txt", "pyproject.toml")
 
 
@@ -78,6 +79,8 @@ class Reader:
             self._refuse_outside(path)
         if not path.is_file():
             self.fail("requirements", f"'{name}' is included and is not in the source", "add it, or do not include it")
+        if path.stat().st_size > LIMIT:
+            self.fail("requirements", f"'{name}' has more than {LIMIT // 1_000_000} MB", "name the file that is meant")
         text = path.read_text(errors="replace")
         found.texts[name] = text
         return text
