@@ -52,6 +52,10 @@ class FakeSystemd:
 
     def __init__(self):
         self.ran, self.failing, self.facts, self.gunicorn, self.links, self.act = [], {}, {}, False, {}, {}
+        self.up = True
+
+    def active(self, _unit):
+        return self.up
 
     def run(self, app, words, **options):
         self.ran.append((words, options))
@@ -322,6 +326,44 @@ def test_a_good_release_is_not_built_again(make_app, project, system):
     system.ran.clear()
     assert build(app, "v1-1", project(), system).state == "good"
     assert system.ran == []
+
+
+@pytest.fixture
+def upgraded(make_app, project, system, tmp_path):
+    """`upgraded(name)`: the app after an upgrade that left python3.11 away, and this in its place if anything."""
+    app = make_app()
+    release = build(app, "v1-1", project(), system)
+    python = release.path / "venv/bin/python"
+
+    def run(name):
+        python.parent.mkdir(exist_ok=True)
+        python.symlink_to(tmp_path / "python")
+        (release.path / "venv/lib/python3.11").mkdir(parents=True, exist_ok=True)
+        if name:
+            (tmp_path / name).touch()
+            (tmp_path / "python").symlink_to(name)
+        system.ran.clear()
+        return app
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "again"), [("", True), ("python3.13", True), ("python3.11", False), ("pypy", False)])
+def test_a_release_whose_python_is_gone_is_built_again(upgraded, project, system, name, again):
+    """It is the same release: without that, only a new version would run on an upgraded host."""
+    app = upgraded(name)
+    assert build(app, "v1-1", project(), system).state == "good"
+    assert bool(system.ran) is again
+
+
+def test_a_live_release_whose_python_is_gone_is_built_again_once_nothing_runs(upgraded, project, system):
+    app = upgraded("python3.13")
+    releases.point(app.current, app.releases / "v1-1")
+    system.up = True
+    with pytest.raises(BuildError, match=r"in use and damaged: .*/venv was made for another Python"):
+        build(app, "v1-1", project(), system)
+    system.up = False
+    assert build(app, "v1-1", project(), system).is_usable
 
 
 def test_the_remains_of_a_failed_build_are_removed(make_app, project, system):

@@ -114,8 +114,8 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
     result = {
         "release": identity,
         "before": releases.live_id(app),
-        "changed": release.state != releases.GOOD,
-        "pending": release.state != releases.GOOD or swap.pending(app, identity, system),
+        "changed": not release.is_usable,
+        "pending": not release.is_usable or swap.pending(app, identity, system),
         "plan": [],
     }
     if options.config and not (options.rehearse or options.dry_run):

@@ -18,7 +18,7 @@ from typing import IO
 
 from . import scm, tree
 from .app import App
-from .release import Release, now, read_json
+from .release import Release, lacks_python, now, read_json
 from .requirements import Requirements
 from .steps import Steps
 
@@ -79,7 +79,7 @@ class Installation:
         with suppress(FileNotFoundError):
             handle = open(record)  # noqa: SIM115  (held until the end)
             fcntl.flock(handle, fcntl.LOCK_SH)  # so that `remove_unused` leaves it alone: a rehearsal holds no lock
-            if read_json(record).get("name") == name:
+            if read_json(record).get("name") == name and not lacks_python(self.app.venvs / name):
                 self.in_use = handle
                 return self.app.venvs / name
             handle.close()
