@@ -57,6 +57,21 @@ def test_a_file_that_memory_would_not_hold_is_refused(read, monkeypatch):
         read({"requirements.txt": "-r huge.txt\n", "huge.txt": "django\n" * 3})
 
 
+@pytest.mark.parametrize("name", ["uv.toml", "pyproject.toml", "site/pyproject.toml"])
+def test_what_the_source_tells_uv_has_a_say(read, name):
+    line = 'override-dependencies = ["django==5.2.{}"]\n'
+    head = "" if name == "uv.toml" else "[tool.uv]\n"
+    files = {"requirements.txt": "django\n", "site/manage.py": ""}
+    seen = [read(files | {name: head + line.format(number)}, project="site").texts for number in (1, 1, 2)]
+    assert seen[0] == seen[1] != seen[2]
+
+
+@pytest.mark.parametrize("text", ["[project]\nversion = '2'\n", "no toml"])
+def test_what_uv_does_not_read_has_no_say(read, text):
+    files = {"requirements.txt": "django\n", "pyproject.toml": text}
+    assert list(read(files).texts) == ["requirements.txt"]
+
+
 def test_a_link_within_the_source_is_followed(read, tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source/requirements.txt").symlink_to("deps/live.txt")

@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,7 +68,23 @@ class Reader:
             self._read_list(path, found)
         else:
             found.is_local = True  # such as setup.py, which may do anything
+        self._read_settings(found)
         return found
+
+    def _read_settings(self, found: Requirements) -> None:
+        """What the source tells uv, such as an index or an override. uv looks in the directories above too."""
+        for directory in (self.project, *self.project.parents):
+            if not directory.is_relative_to(self.tree):
+                break
+            if (directory / "uv.toml").is_file():
+                self._text(directory / "uv.toml", found)
+            path = directory / "pyproject.toml"
+            if self._name(path) in found.texts or not path.is_file() or not trees.is_inside(self.tree, path):
+                continue
+            with suppress(tomllib.TOMLDecodeError):  # uv goes on without them too
+                tool = tomllib.loads(self._text(path, Requirements())).get("tool", {})
+                if "uv" in tool:
+                    found.texts[f"{self._name(path)} tool.uv"] = repr(tool["uv"])
 
     def _find(self, name: str) -> Path | None:
         return next((path for path in (self.project / name, self.tree / name) if path.is_file()), None)
