@@ -14,6 +14,7 @@ from . import tree as trees
 
 INCLUDE = re.compile(r"(?:-r|--requirement|-c|--constraint)(?:\s+|=|(?=[^-\s]))(\S+)")
 COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
+PACKED = re.compile(r"\.(whl|zip|tgz|tbz|tlz|txz|tar(\.\w+)?)$")  # the files of packages that uv takes
 LIMIT = 10_000_000  # bytes of a file that are read into memory
 FOUND_BY_ITSELF = ("uv.lock", "requirements.txt", "pyproject.toml")
 
@@ -178,4 +179,4 @@ def is_local(line: str) -> bool:
         return True
     requirement = line.partition(";")[0].partition(" @ ")
     name = requirement[2].strip() or re.split(r"[\s\[=<>!~]", requirement[0])[0]
-    return not line.startswith("-") and ("/" in name or name.startswith(".") or name.endswith((".whl", ".zip", ".gz")))
+    return not line.startswith("-") and ("/" in name or name.startswith(".") or PACKED.search(name) is not None)
