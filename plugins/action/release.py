@@ -8,6 +8,7 @@ import getpass
 import hashlib
 import os
 import re
+import stat
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,14 +27,18 @@ REQUIREMENT = re.compile(
 
 
 def members(root: str, exclude: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The files and links below a directory in a fixed order, as (relative name, path)."""
+    """The files and links below a directory in a fixed order, as (relative name, path).
+
+    A checkout may also have sockets and fifos, of an editor or a database: nobody deploys them, and to read one blocks.
+    """
     for directory, names, files in os.walk(root):
         names[:] = sorted(name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in exclude))
         links = [name for name in names if os.path.islink(os.path.join(directory, name))]
         for name in sorted((*files, *links)):
             if not any(fnmatch.fnmatch(name, pattern) for pattern in exclude):
                 path = os.path.join(directory, name)
-                yield os.path.relpath(path, root), path
+                if stat.S_IFMT(os.lstat(path).st_mode) in (stat.S_IFREG, stat.S_IFLNK):
+                    yield os.path.relpath(path, root), path
 
 
 def digest(root: str, exclude: Sequence[str]) -> str:

@@ -185,7 +185,7 @@ def words(params: dict, check: bool) -> list[str]:
     source = params["source"] or {}
     sources = [f"--{key}={source[key]}" for key in ("tree", "archive", "package") if source.get(key)]
     if params["state"] == "fetched":
-        result += [f"--repository={source['git']}", f"--version={params['version'] or 'HEAD'}"]
+        result.append(f"--version={params['version'] or 'HEAD'}")
         files = {"key": source.get("key_file"), "known-hosts": source.get("known_hosts_file")}
         return result + [f"--{name}={path}" for name, path in files.items() if path]
     if params["state"] == "built":
@@ -272,6 +272,8 @@ def main() -> None:
     if not os.path.exists(PROGRAM):
         module.fail_json(msg="there is no djangoctl on this host: run the role django first")
     os.environ.update({"DJANGOCTL_ACTOR": params["actor"] or "", "DJANGOCTL_ROLLOUT": params["rollout"]})
+    # It may have a token, and every user of the host can read a command line.
+    os.environ["DJANGOCTL_REPOSITORY"] = (params["source"] or {}).get("git") or ""
     code, out, err = module.run_command([PROGRAM, *words(params, module.check_mode)])
     try:
         result = json.loads(out)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from djangoctl import build as builds
-from djangoctl import cli, compress, rehearsal, steps, venv
+from djangoctl import cli, compress, rehearsal, steps, tree, venv
 from djangoctl import release as releases
 from djangoctl.build import Source, build, ensure_secret
 from djangoctl.errors import BuildError
@@ -52,6 +52,10 @@ class FakeSystemd:
 
     def __init__(self):
         self.ran, self.failing, self.facts, self.gunicorn, self.links, self.act = [], {}, {}, False, {}, {}
+        self.up = True
+
+    def active(self, _unit):
+        return self.up
 
     def run(self, app, words, **options):
         self.ran.append((words, options))
@@ -322,6 +326,44 @@ def test_a_good_release_is_not_built_again(make_app, project, system):
     system.ran.clear()
     assert build(app, "v1-1", project(), system).state == "good"
     assert system.ran == []
+
+
+@pytest.fixture
+def upgraded(make_app, project, system, tmp_path):
+    """`upgraded(name)`: the app after an upgrade that left python3.11 away, and this in its place if anything."""
+    app = make_app()
+    release = build(app, "v1-1", project(), system)
+    python = release.path / "venv/bin/python"
+
+    def run(name):
+        python.parent.mkdir(exist_ok=True)
+        python.symlink_to(tmp_path / "python")
+        (release.path / "venv/lib/python3.11").mkdir(parents=True, exist_ok=True)
+        if name:
+            (tmp_path / name).touch()
+            (tmp_path / "python").symlink_to(name)
+        system.ran.clear()
+        return app
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "again"), [("", True), ("python3.13", True), ("python3.11", False), ("pypy", False)])
+def test_a_release_whose_python_is_gone_is_built_again(upgraded, project, system, name, again):
+    """It is the same release: without that, only a new version would run on an upgraded host."""
+    app = upgraded(name)
+    assert build(app, "v1-1", project(), system).state == "good"
+    assert bool(system.ran) is again
+
+
+def test_a_live_release_whose_python_is_gone_is_built_again_once_nothing_runs(upgraded, project, system):
+    app = upgraded("python3.13")
+    releases.point(app.current, app.releases / "v1-1")
+    system.up = True
+    with pytest.raises(BuildError, match=r"in use and damaged: .*/venv was made for another Python"):
+        build(app, "v1-1", project(), system)
+    system.up = False
+    assert build(app, "v1-1", project(), system).is_usable
 
 
 def test_the_remains_of_a_failed_build_are_removed(make_app, project, system):
@@ -776,6 +818,22 @@ def test_the_log_of_an_earlier_step_is_not_shown(make_app, project, system, fail
     system.run = talkative
     assert failure(app, project()).log == "the reason"
     assert "all is well here" in (app.releases / "v1-1/build.log").read_text()
+
+
+def test_a_step_that_never_stops_talking_does_not_fill_the_memory(make_app, project, system, failure, monkeypatch):
+    monkeypatch.setattr(steps, "LOG_LIMIT", 60)
+    system.failing["collectstatic"] = "a line\n" * 20 + "the reason\n"
+    lines = failure(make_app(), project()).log.splitlines()
+    assert (len(lines) < 10, lines[-1]) == (True, "the reason")
+
+
+def test_of_a_huge_file_of_the_source_the_beginning_is_read(make_app, project, system, monkeypatch):
+    """A sparse one takes no room on the disk of who sends it, and all memory of who reads it."""
+    monkeypatch.setattr(tree, "TEXT_LIMIT", len(MANAGE))
+    source = project(**{"manage.py": MANAGE, "setup.py": " " * len(MANAGE) + "pbr"})
+    build(make_app(), "v1-1", source, system, scm_version="1.4")
+    told = [options["environment"] for words, options in system.ran if "venv" in words]
+    assert "PBR_VERSION" not in told[0]
 
 
 def test_settings_that_collect_static_files_elsewhere_are_refused(make_app, project, system, failure):

@@ -1104,11 +1104,15 @@ def test_djangoctl_parses_the_command_line_of_the_module(module, version, source
     assert str(getattr(options, source[0])) == source[1]
 
 
-def test_the_module_fetches(module):
-    source = {"git": "git@git.example.com:acme/shop.git", "key_file": "/run/x.key", "known_hosts_file": None}
+def test_the_module_fetches(module, monkeypatch):
+    """The address may have a token, so it is not on the command line."""
+    source = {"git": "https://ada:s3cret@git.example.com/shop.git", "key_file": "/run/x.key", "known_hosts_file": None}
+    monkeypatch.setenv("DJANGOCTL_REPOSITORY", source["git"])
     params = PARAMS | {"app": "shop", "state": "fetched", "source": source, "version": "v1"}
     for check in (True, False):
-        options = cli.parser().parse_args(module.words(params, check))
+        words = module.words(params, check)
+        assert "s3cret" not in " ".join(words)
+        options = cli.parser().parse_args(words)
         assert (options.command, options.repository, options.version) == ("fetch", source["git"], "v1")
         assert (options.key, options.known_hosts) == (Path("/run/x.key"), None)
     assert cli.parser().parse_args(module.words(params | {"version": None}, False)).version == "HEAD"
@@ -1182,6 +1186,7 @@ def test_check_mode_says_that_an_older_djangoctl_rehearses_nothing(module, monke
     with pytest.raises(Ended) as ended:
         module.main()
     answer = ended.value.args[0]
+    assert module.os.environ["DJANGOCTL_REPOSITORY"] == "x"
     assert ("msg" in answer) is not check
     assert len(warned) == check
     if check:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import shutil
 import subprocess
 import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -73,6 +77,14 @@ def test_an_annotated_tag_is_its_commit(app, project):
     commit = project.commit("one")
     git("tag", "--annotate", "--message=x", "v1", at=project.path)
     assert fetch(app, str(project.path), "v1").commit == commit
+
+
+def test_a_branch_or_a_tag_never_takes_the_place_of_a_commit(app, project):
+    """Who pins a commit trusts that commit, and nobody who may push."""
+    pinned, other = project.commit("one"), project.commit("two")
+    for kind in ("heads", "tags"):
+        git("update-ref", f"refs/{kind}/{pinned}", other, at=project.path)
+    assert fetch(app, str(project.path), pinned).commit == pinned
 
 
 def test_a_fetch_of_somebody_else_changes_nothing_of_a_commit(app, project):
@@ -174,6 +186,52 @@ def test_a_token_is_in_no_message(app):
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.fixture
+def host(tmp_path):
+    """A server of Git over HTTP that asks for a name and a password; gives its address."""
+    wanted = "Basic " + base64.b64encode(b"ada:s3:cret/").decode()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            if self.headers.get("Authorization") == wanted:
+                return super().do_GET()
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="x"')
+            self.end_headers()
+            return None
+
+        def log_message(self, *_words):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "web")))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_a_token_is_on_no_command_line(app, project, host, tmp_path, monkeypatch):
+    """Not even that of a submodule, whose address is relative."""
+    theirs = Project(tmp_path / "theirs")
+    theirs.commit("theirs", name="theirs.py")
+    project.commit("one")
+    git("submodule", "--quiet", "add", "../theirs", "theirs", at=project.path)
+    commit = project.commit("with a submodule")
+    for name in ("theirs", "project"):
+        git("clone", "--quiet", "--bare", str(tmp_path / name), str(tmp_path / "web" / name), at=tmp_path)
+        git("update-server-info", at=tmp_path / "web" / name)
+    log, real = tmp_path / "log", shutil.which("git")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/git").write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {log}\nexec {real} "$@"\n')
+    (tmp_path / "bin/git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("GIT_TRACE", str(log))  # what git runs itself
+    found = fetch(app, f"http://ada:s3%3Acret%2F@{host}/project", "main")
+    assert found.commit == commit
+    assert (found.tree / "theirs/theirs.py").read_text() == "theirs"
+    assert "remote-http" in log.read_text()
+    assert "cret" not in log.read_text()
+
+
 def test_old_trees_and_leftovers_are_removed(app, project):
     root = app.root / "repo"
     (root / ".git").mkdir(parents=True)  # the checkout of an earlier version
@@ -190,6 +248,24 @@ def test_old_trees_and_leftovers_are_removed(app, project):
     fetch(app, str(project.path), "v2")
     assert not old.exists()
     assert content(fetch(app, str(project.path), "v1")) == "one"
+
+
+def test_what_a_killed_git_left_does_not_keep_others_from_fetching(app, project):
+    project.commit("one")
+    fetch(app, str(project.path), "main")
+    for name in ("packed-refs.lock", "refs/heads/main.lock", "shallow.lock"):
+        (app.root / "repo/git" / name).touch()
+    commit = project.commit("two")
+    assert fetch(app, str(project.path), "main").commit == commit
+
+
+def test_a_tree_that_is_deep_is_removed(app, project):
+    """Who may push could end all fetches of the app by one such tree."""
+    deep = app.root / "repo/trees/.half"
+    subprocess.run(["mkdir", "-p", f"{deep}/{'d/' * 1500}"], check=True)
+    project.commit("one")
+    fetch(app, str(project.path))
+    assert not deep.exists()
 
 
 def test_a_fetch_that_never_ends_is_told(app, project, monkeypatch):

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from djangoctl import release as releases
+from djangoctl import tree
 from djangoctl.prune import prune, running
 from djangoctl.release import write_json
 from djangoctl.static import publish
@@ -158,6 +159,20 @@ def test_static_files_are_removed_with_the_last_release_that_has_them(app, make_
         "shared.css",
     }
     assert (app.static / "shared.css").read_text() == "ccc"
+
+
+def test_a_failed_release_keeps_no_static_files(make_app, make_release):
+    app = make_app(keep_releases=1)
+    old = make_release(app, "old", {"a.css": "a"})
+    publish(app, old)
+    make_release(app, "new", {"b.css": "b"}, live=True)
+    failed = make_release(app, "failed", {"a.css": "a"}, state="failed")
+    subprocess.run(["mkdir", "-p", f"{failed.path}/static/{'d/' * 1500}"], check=True)
+    try:
+        assert prune(app) == ["old"]
+        assert not (app.static / "a.css").exists()
+    finally:
+        tree.remove(failed.path)
 
 
 def test_static_files_that_are_collected_in_the_source_stay(app, make_release):

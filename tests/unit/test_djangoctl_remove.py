@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from djangoctl import app as apps
-from djangoctl import cli
+from djangoctl import cli, tree
 from djangoctl import units as unit_files
 from djangoctl.release import write_json
 
@@ -97,7 +97,11 @@ def test_a_unit_whose_file_is_missing_keeps_nothing_running(app, units, system, 
 
 
 def test_data_goes_when_it_is_said(app, system, capsys):
-    assert ctl(capsys, "shop", "remove", "--with-data")[0] == 0
+    subprocess.run(["mkdir", "-p", f"{app.releases}/failed/{'d/' * 1500}"], check=True)  # by hostile code of a build
+    try:
+        assert ctl(capsys, "shop", "remove", "--with-data")[0] == 0
+    finally:
+        tree.remove(app.releases)
     assert not app.root.exists()
     assert not app.config.exists()
     assert apps.names() == ["shop-two"]

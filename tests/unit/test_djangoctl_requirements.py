@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from djangoctl import requirements
 from djangoctl.requirements import Reader, is_local, lines_of
 
 
@@ -50,6 +51,27 @@ def test_what_is_included_has_to_be_in_the_source(read, tmp_path, included):
     assert "s3cret" not in str(caught.value)
 
 
+def test_a_file_that_memory_would_not_hold_is_refused(read, monkeypatch):
+    monkeypatch.setattr(requirements, "LIMIT", 20)
+    with pytest.raises(Refused, match=r"^requirements: 'huge.txt' has more than"):
+        read({"requirements.txt": "-r huge.txt\n", "huge.txt": "django\n" * 3})
+
+
+@pytest.mark.parametrize("name", ["uv.toml", "pyproject.toml", "site/pyproject.toml"])
+def test_what_the_source_tells_uv_has_a_say(read, name):
+    line = 'override-dependencies = ["django==5.2.{}"]\n'
+    head = "" if name == "uv.toml" else "[tool.uv]\n"
+    files = {"requirements.txt": "django\n", "site/manage.py": ""}
+    seen = [read(files | {name: head + line.format(number)}, project="site").texts for number in (1, 1, 2)]
+    assert seen[0] == seen[1] != seen[2]
+
+
+@pytest.mark.parametrize("text", ["[project]\nversion = '2'\n", "no toml"])
+def test_what_uv_does_not_read_has_no_say(read, text):
+    files = {"requirements.txt": "django\n", "pyproject.toml": text}
+    assert list(read(files).texts) == ["requirements.txt"]
+
+
 def test_a_link_within_the_source_is_followed(read, tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source/requirements.txt").symlink_to("deps/live.txt")
@@ -85,6 +107,9 @@ def test_lines_are_joined_and_comments_left_out():
         ("shop @ ./libs/shop", True),
         ("shop@./libs/shop", True),
         ("shop-1.0-py3-none-any.whl", True),
+        ("shop-1.0.tar.gz", True),
+        ("shop-1.0.tar.bz2", True),
+        ("shop-1.0.tgz ; python_version > '3'", True),
         ("--find-links ./wheels", True),
         ("-f wheels", True),
         ("--index-url file:///wheels", True),

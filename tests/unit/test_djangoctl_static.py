@@ -206,6 +206,12 @@ def test_text_is_compressed_without_loss(compress):
 
 
 @pytest.mark.usefixtures("without_brotli")
+def test_a_file_that_memory_would_not_hold_is_not_compressed(compress, monkeypatch):
+    monkeypatch.setattr(compression, "LARGEST", len(TEXT) - 1)
+    assert compress({"a.css": TEXT, "b.css": TEXT[:-1]})[1] == ["a.css", "b.css", "b.css.gz"]
+
+
+@pytest.mark.usefixtures("without_brotli")
 def test_compressing_twice_gives_the_same_bytes(compress):
     root, names = compress({"a.css": TEXT})
     first = (root / "a.css.gz").read_bytes()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import subprocess
 
 import pytest
 from djangoctl import release as releases
-from djangoctl import venv
+from djangoctl import tree, venv
 from djangoctl.build import Source, build
 from djangoctl.errors import BuildError
 from djangoctl.prune import prune
@@ -141,12 +142,31 @@ def test_no_file_of_an_environment_is_shared_with_the_cache(make, make_app, syst
 def test_a_cache_that_has_grown_large_keeps_only_what_was_compiled(make, make_app, system, monkeypatch):  # noqa: F811
     app = make_app()
     (app.packages / "wheel").write_bytes(bytes(101))
-    monkeypatch.setattr(venv, "CACHE_LIMIT", 101)
+    monkeypatch.setattr(venv, "CACHE_LIMIT", venv.size(app.packages))
     make("v1-1")
     assert ["cache", "prune", "--ci"] not in system.installs()
-    monkeypatch.setattr(venv, "CACHE_LIMIT", 100)
+    monkeypatch.setattr(venv, "CACHE_LIMIT", venv.size(app.packages) - 1)
     make("v2-1", {"requirements.txt": "flask\n"})
     assert ["cache", "prune", "--ci"] in system.installs()
+
+
+def test_the_size_of_a_cache_while_a_rehearsal_writes_to_it(tmp_path):
+    """Files come and go. A build that is told of it as an error fails with its environment just finished."""
+    (tmp_path / "kept").write_bytes(b"x" * 100_000)
+    writer = subprocess.Popen(["sh", "-c", f"cd {tmp_path}; while :; do touch a b c d e f; rm -f a b c d e f; done"])
+    try:
+        assert all(venv.size(tmp_path) >= 100_000 for _time in range(50))
+    finally:
+        writer.kill()
+        writer.wait()
+
+
+def test_a_build_that_leaves_a_deep_directory_in_the_cache_fails_no_later_one(tmp_path):
+    subprocess.run(["mkdir", "-p", f"{tmp_path}/deep/{'d/' * 1500}"], check=True)
+    try:
+        assert venv.size(tmp_path) > 0
+    finally:
+        tree.remove(tmp_path / "deep")
 
 
 def test_a_version_of_build_environment_counts_more_than_that_of_git(make, make_app, project, system):  # noqa: F811

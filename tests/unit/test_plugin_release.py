@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import stat
 import tarfile
 from pathlib import Path
 
@@ -167,6 +168,13 @@ def test_patterns_leave_out_names_at_any_depth(source, pattern, left_out):
     every = dict(action.members(str(source), ()))
     assert set(every) - set(dict(action.members(str(source), (pattern,)))) == left_out
     assert (digest(source, (*EXCLUDE, pattern)) == digest(source)) == (not left_out)
+
+
+def test_sockets_and_fifos_are_left_out(source):
+    before = dict(action.members(str(source), ()))
+    os.mkfifo(source / "pipe")
+    os.mknod(source / "socket", stat.S_IFSOCK | 0o600)
+    assert dict(action.members(str(source), ())) == before
 
 
 def test_links_are_not_walked_into(source):

@@ -53,22 +53,27 @@ class Source:
 
 
 def build(app: App, identity: str, source: Source, system: Systemd, **facts: object) -> Release:
-    """Build the release of that id, unless a good one exists.
+    """Build the release of that id, unless a good one exists that the host's Python can run.
 
     :param facts: written to release.json as they are: version, revision.
     :raises BuildError: a step failed. The release stays, marked as failed, with its log.
     """
     path = app.releases / identity
     release = Release(path, releases.read_json(path / "release.json"))
-    if release.state == GOOD:
+    if release.is_usable:
         return release
-    # One whose directory is gone is built again, also if that broke off. One that is damaged may still serve.
-    is_damaged = path.exists() and "state" not in release.record
-    if is_damaged and identity in (releases.live_id(app), releases.linked(app.next_link)):
+    # One whose directory is gone is built again, also if that broke off. One that is damaged may still serve, and one
+    # whose Python is gone does so until its processes end.
+    hint = ""
+    if path.exists() and "state" not in release.record:
+        hint = f"djangoctl {app.name} rollback, then deploy again; or deploy another version"
+    elif release.state == GOOD and system.active(f"{app.unit}.service"):
+        hint = f"deploy another version; or systemctl stop {app.unit}.service, then deploy again"
+    if hint and identity in (releases.live_id(app), releases.linked(app.next_link)):
         raise BuildError(
             f"{app.name}: release {identity} is in use and damaged: {release.damage}",
             state="nothing was changed",
-            hint=f"djangoctl {app.name} rollback, then deploy again; or deploy another version",
+            hint=hint,
         )
     require_space(app)
     if path.exists():

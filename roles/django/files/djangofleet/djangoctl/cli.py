@@ -114,8 +114,8 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
     result = {
         "release": identity,
         "before": releases.live_id(app),
-        "changed": release.state != releases.GOOD,
-        "pending": release.state != releases.GOOD or swap.pending(app, identity, system),
+        "changed": not release.is_usable,
+        "pending": not release.is_usable or swap.pending(app, identity, system),
         "plan": [],
     }
     if options.config and not (options.rehearse or options.dry_run):
@@ -328,7 +328,10 @@ def parser() -> argparse.ArgumentParser:
     add("status", do_status, "what the app answers, its release, units and timers, and what heals what is wrong")
     add("releases", do_releases, "the releases on this host")
     command = add("fetch", do_fetch, "fetch a version of a Git repository for a build")
-    command.add_argument("--repository", required=True, help="the address of the repository")
+    address = os.environ.get("DJANGOCTL_REPOSITORY")  # any user can read a command line, and the address in it
+    command.add_argument(
+        "--repository", default=address, required=not address, help="its address; else that in DJANGOCTL_REPOSITORY"
+    )
     command.add_argument("--version", default="HEAD", help="a branch, a tag or a commit")
     command.add_argument("--key", type=Path, help="the private key to log in with")
     command.add_argument("--known-hosts", type=Path, help="the only host keys to trust")

@@ -23,6 +23,7 @@ COMPRESSIBLE = {
     *(".ttf", ".txt", ".wasm", ".webmanifest", ".xml", ".yaml", ".yml"),
 }
 SMALLEST = 256  # bytes
+LARGEST = 50_000_000  # each is read into memory, and a sparse one costs who makes it nothing
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _worth_compressing(static: Path) -> Iterator[str]:
         names.sort()
         for name in sorted(files):
             info = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if Path(name).suffix in COMPRESSIBLE and stat.S_ISREG(info.st_mode) and info.st_size >= SMALLEST:
+            if Path(name).suffix in COMPRESSIBLE and stat.S_ISREG(info.st_mode) and SMALLEST <= info.st_size <= LARGEST:
                 yield os.path.relpath(os.path.join(directory, name), static)
 
 

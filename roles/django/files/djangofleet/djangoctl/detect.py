@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .app import App
-from .tree import is_inside
+from .tree import beginning, is_inside
 
 # The line that `startproject` writes into manage.py, wsgi.py and asgi.py.
 SETTINGS = re.compile(r"""DJANGO_SETTINGS_MODULE["']\s*,\s*["']([\w.]+)["']""")
@@ -61,7 +61,7 @@ def detect(
 def _settings(tree: Path, project: Path) -> str:
     for name in ("manage.py", "*/wsgi.py", "*/asgi.py"):
         for path in sorted(path for path in project.glob(name) if path.is_file() and is_inside(tree, path)):
-            if match := SETTINGS.search(path.read_text(errors="replace")):
+            if match := SETTINGS.search(beginning(path)):
                 return match[1]
     return ""
 

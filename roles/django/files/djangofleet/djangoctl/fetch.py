@@ -14,14 +14,16 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from .app import App
 from .errors import BuildError, LockedError
 from .scm import version_of
+from .tree import remove
 
 WAIT = 900  # seconds for another fetch to end: a first one may take long
 KEEP = 3600  # seconds that a tree stays for the build that follows
@@ -29,6 +31,8 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 ABBREVIATED = re.compile(r"[0-9a-f]{7,40}")
 BRANCHES_AND_TAGS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 WANTED = "refs/wanted"  # what no branch and no tag names
+# What git asks for a name and a password, which it finds in its environment.
+ANSWER = '!f() { printf "username=%s\\npassword=%s\\n" "$DJANGOCTL_GIT_USERNAME" "$DJANGOCTL_GIT_PASSWORD"; }; f'
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ def fetch(
     :raises BuildError: the repository or the version cannot be had.
     :raises LockedError: another fetch does not end.
     """
-    git = _Git(repository, _ssh(key, known_hosts))
+    address, login, secret = _login(repository)
+    git = _Git(address, _ssh(key, known_hosts) | secret, login)
     root = app.root / "repo"
     root.mkdir(mode=0o700, exist_ok=True)
     with _alone(root):
@@ -73,6 +78,7 @@ class _Git:
 
     repository: str
     environment: Mapping[str, str]
+    options: Sequence[str] = ()
 
     def run(self, *words: str, at: Path | None = None, fails: bool = False) -> str:
         """Run git and return what it prints.
@@ -82,7 +88,7 @@ class _Git:
         """
         where = ["-C", str(at)] if at else []
         result = subprocess.run(
-            ["git", "-c", "gc.autoDetach=false", "-c", "advice.detachedHead=false", *where, *words],
+            ["git", "-c", "gc.autoDetach=false", "-c", "advice.detachedHead=false", *self.options, *where, *words],
             env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -100,6 +106,24 @@ class _Git:
 def _failed(found: str) -> BuildError:
     # An address may carry a token.
     return BuildError(re.sub(r"://[^/\s]*@", "://***@", found), state="nothing was changed")
+
+
+def _login(repository: str) -> tuple[str, list[str], dict[str, str]]:
+    """The address without name and password, and the options and variables by which git logs in with them.
+
+    Every user of the host can read a command line, that of git and those of the programs that git runs.
+    """
+    parts = urlsplit(repository)
+    login, at, host = parts.netloc.rpartition("@")
+    if parts.scheme not in ("http", "https") or not at:
+        return repository, [], {}
+    name, _colon, password = login.partition(":")
+    helper = f"credential.{parts.scheme}://{host}.helper"
+    return (
+        parts._replace(netloc=host).geturl(),
+        ["-c", f"{helper}=", "-c", f"{helper}={ANSWER}"],
+        {"DJANGOCTL_GIT_USERNAME": unquote(name), "DJANGOCTL_GIT_PASSWORD": unquote(password)},
+    )
 
 
 def _ssh(key: Path | None, known_hosts: Path | None) -> dict[str, str]:
@@ -137,12 +161,14 @@ def _clear(root: Path) -> None:
     """Remove the trees of earlier fetches, what a broken-off one left, and the checkout of an earlier djangoctl."""
     for path in root.iterdir():
         if path.name not in ("git", "trees", "lock"):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    for path in (root / "trees").glob("*"):
-        if time.time() - path.stat().st_mtime > KEEP:
-            shutil.rmtree(path)
-    for path in (root / "trees").glob(".*"):
-        shutil.rmtree(path)
+            remove(path)
+    for path in sorted((root / "trees").glob("*")):
+        if path.name.startswith(".") or time.time() - path.stat().st_mtime > KEEP:
+            remove(path)
+    for path in sorted(
+        (root / "git").rglob("*.lock")
+    ):  # no ref may end so; a git that was killed refuses itself with it
+        path.unlink()
 
 
 def _resolve(git: _Git, cache: Path, version: str) -> str:
@@ -153,7 +179,9 @@ def _resolve(git: _Git, cache: Path, version: str) -> str:
     refspecs = (*BRANCHES_AND_TAGS, *elsewhere)
     git.run("fetch", "--quiet", "--prune", "--force", "--no-tags", "--", git.repository, *refspecs, at=cache)
     names = [WANTED] if elsewhere else [f"refs/heads/{version}", f"refs/tags/{version}"]
-    if ABBREVIATED.fullmatch(version):
+    if COMMIT.fullmatch(version):  # whoever may push could name a branch like it
+        names = [version]
+    elif ABBREVIATED.fullmatch(version):
         names.append(version)
     for name in names:
         if commit := git.run("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", at=cache, fails=True):

@@ -9,7 +9,7 @@ from . import release as releases
 from . import tree
 from .app import App
 from .rehearsal import remove_interrupted
-from .release import FAILED, GOOD, Release, read_json
+from .release import BUILDING, FAILED, GOOD, Release, read_json
 from .static import collected
 from .venv import remove_unused
 
@@ -74,9 +74,14 @@ def running(app: App) -> set[str]:
 
 
 def _remove_orphans(app: App, remaining: list[Release]) -> None:
-    """Remove published static files that none of the remaining releases has."""
+    """Remove published static files that none of the remaining releases has.
+
+    A failed release has published none. Its tree is as the build left it, deeper than a walk goes if it wants that.
+    """
     wanted = set()
     for release in remaining:
+        if release.record.get("state") in (BUILDING, FAILED):  # one whose record is damaged may be live
+            continue
         root = collected(release)
         for directory, _names, files in os.walk(root) if root else ():
             wanted |= {os.path.relpath(os.path.join(directory, name), root) for name in files}

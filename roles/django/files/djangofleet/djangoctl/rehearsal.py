@@ -45,7 +45,8 @@ def rehearsal(
             trial.run(facts)
         except BuildError as error:
             if steps.release.log.exists() and str(steps.release.log) in error.hint:  # it is removed with the release
-                error.log = "\n".join(steps.release.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+                steps.begins = 0
+                error.log = "\n".join(steps.output()[-LOG_LINES:])
                 error.hint = "fix it and try again; nothing of the rehearsal was kept"
             raise
         sandbox = [

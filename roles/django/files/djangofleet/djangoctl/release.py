@@ -17,6 +17,7 @@ from .errors import ConfigError
 
 BUILDING, GOOD, FAILED = "building", "good", "failed"
 IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+PYTHON = re.compile(r"python3\.\d+")
 SHOWN = 60  # characters of a wrong id that a message repeats
 
 
@@ -98,6 +99,11 @@ class Release:
         return self.record["application"]
 
     @property
+    def is_usable(self) -> bool:
+        """Whether it has been built to its end, and need not be built again."""
+        return self.state == GOOD and not lacks_python(self.path / "venv")
+
+    @property
     def damage(self) -> str:
         """What keeps the release from being started; empty if nothing does."""
         if not self.path.is_dir():
@@ -107,7 +113,13 @@ class Release:
         if self.state != GOOD or "application" not in self.record:
             return f"{self.path}/release.json is missing or damaged"
         gone = [name for name in ("source", "venv/bin/python") if not (self.path / name).exists()]
-        return f"{self.path}/{gone[0]} is gone" if gone else ""
+        if gone:
+            return f"{self.path}/{gone[0]} is gone"
+        return (
+            f"{self.path}/venv was made for another Python than the host has"
+            if lacks_python(self.path / "venv")
+            else ""
+        )
 
     @property
     def log(self) -> Path:
@@ -117,6 +129,15 @@ class Release:
         """Update release.json atomically."""
         self.record.update(changes)
         write_json(self.path / "release.json", self.record)
+
+
+def lacks_python(environment: Path) -> bool:
+    """Whether the interpreter of an environment is gone or another one, as after an upgrade of the host."""
+    python = environment / "bin/python"
+    if not python.exists():
+        return python.is_symlink()
+    name = os.path.basename(os.path.realpath(python))
+    return bool(PYTHON.fullmatch(name)) and not (environment / "lib" / name).is_dir()
 
 
 def read_json(path: Path) -> dict:

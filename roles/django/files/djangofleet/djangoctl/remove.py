@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from . import units
+from . import tree, units
 from .app import App
 from .errors import ActivationError
 from .release import read_json
@@ -39,7 +38,7 @@ def remove(app: App, system: Systemd, *, with_data: bool = False) -> None:
     system.control("daemon-reload")
     system.control("reset-failed", *names)
     for path in [app.root, app.config] if with_data else _configuration(app):
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+        tree.remove(path)
 
 
 def _configuration(app: App) -> list[Path]:

@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from . import tree as trees
 
 INCLUDE = re.compile(r"(?:-r|--requirement|-c|--constraint)(?:\s+|=|(?=[^-\s]))(\S+)")
 COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
+PACKED = re.compile(r"\.(whl|zip|tgz|tbz|tlz|txz|tar(\.\w+)?)$")  # the files of packages that uv takes
+LIMIT = 10_000_000  # bytes of a file that are read into memory
 FOUND_BY_ITSELF = ("uv.lock", "requirements.txt", "pyproject.toml")
 
 
@@ -66,7 +69,23 @@ class Reader:
             self._read_list(path, found)
         else:
             found.is_local = True  # such as setup.py, which may do anything
+        self._read_settings(found)
         return found
+
+    def _read_settings(self, found: Requirements) -> None:
+        """What the source tells uv, such as an index or an override. uv looks in the directories above too."""
+        for directory in (self.project, *self.project.parents):
+            if not directory.is_relative_to(self.tree):
+                break
+            if (directory / "uv.toml").is_file():
+                self._text(directory / "uv.toml", found)
+            path = directory / "pyproject.toml"
+            if self._name(path) in found.texts or not path.is_file() or not trees.is_inside(self.tree, path):
+                continue
+            with suppress(tomllib.TOMLDecodeError):  # uv goes on without them too
+                tool = tomllib.loads(self._text(path, Requirements())).get("tool", {})
+                if "uv" in tool:
+                    found.texts[f"{self._name(path)} tool.uv"] = repr(tool["uv"])
 
     def _find(self, name: str) -> Path | None:
         return next((path for path in (self.project / name, self.tree / name) if path.is_file()), None)
@@ -78,6 +97,8 @@ class Reader:
             self._refuse_outside(path)
         if not path.is_file():
             self.fail("requirements", f"'{name}' is included and is not in the source", "add it, or do not include it")
+        if path.stat().st_size > LIMIT:
+            self.fail("requirements", f"'{name}' has more than {LIMIT // 1_000_000} MB", "name the file that is meant")
         text = path.read_text(errors="replace")
         found.texts[name] = text
         return text
@@ -158,4 +179,4 @@ def is_local(line: str) -> bool:
         return True
     requirement = line.partition(";")[0].partition(" @ ")
     name = requirement[2].strip() or re.split(r"[\s\[=<>!~]", requirement[0])[0]
-    return not line.startswith("-") and ("/" in name or name.startswith(".") or name.endswith((".whl", ".zip", ".gz")))
+    return not line.startswith("-") and ("/" in name or name.startswith(".") or PACKED.search(name) is not None)

@@ -7,7 +7,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from .tree import is_inside
+from .tree import beginning, is_inside
 
 # What a tag has of a version: v1.4.2, release-1.4rc1.
 NUMBER = re.compile(r"\d+(?:\.\d+)*(?:(?:a|b|rc|\.post|\.dev)\d+)?")
@@ -72,4 +72,4 @@ def _name(tree: Path) -> str:
 
 def _text(path: Path) -> str:
     """The content of a file of the project; empty if it is not there, or a link leads out of its directory."""
-    return path.read_text(errors="replace") if path.is_file() and is_inside(path.parent, path) else ""
+    return beginning(path) if path.is_file() and is_inside(path.parent, path) else ""

@@ -8,6 +8,7 @@ finds its scratch directory at the usual paths.
 from __future__ import annotations
 
 import grp
+import os
 import pwd
 import re
 import subprocess
@@ -24,6 +25,7 @@ from .systemd import Systemd
 from .tree import Owner
 
 LOG_LINES = 25
+LOG_LIMIT = 1_000_000  # bytes of a step's output that are read: it may print more than fits into memory
 SCRATCH = ("data", "media", "cache")  # rooms of the app that a build sees empty, and whose content goes with the step
 
 
@@ -127,10 +129,10 @@ class Steps:
         return handle
 
     def output(self) -> list[str]:
-        """The lines of the last step."""
-        with open(self.release.log, errors="replace") as log:
-            log.seek(self.begins)
-            return log.read().splitlines()
+        """The last lines of the last step."""
+        with open(self.release.log, "rb") as log:
+            log.seek(max(self.begins, log.seek(0, os.SEEK_END) - LOG_LIMIT))
+            return log.read(LOG_LIMIT).decode(errors="replace").splitlines()
 
     def check(self, key: str, failure: str, result: subprocess.CompletedProcess, hint: str = "") -> None:
         """Fail if a step did."""

@@ -19,6 +19,7 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 REGULAR = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a fifo would block for ever
 
+TEXT_LIMIT = 1_000_000
 Owner = tuple[int, int]  # the ids of user and group
 
 
@@ -72,6 +73,12 @@ def open_file(name: str | Path, parent: int | None = None) -> IO[bytes]:
         os.close(descriptor)
         raise OSError(f"{name} is not a regular file")
     return os.fdopen(descriptor, "rb")
+
+
+def beginning(path: Path) -> str:
+    """The first characters of a text file: as many as a file that people write has, and as memory holds."""
+    with open(path, errors="replace") as file:
+        return file.read(TEXT_LIMIT)
 
 
 def give(root: Path, owner: Owner) -> None:

@@ -18,7 +18,7 @@ from typing import IO
 
 from . import scm, tree
 from .app import App
-from .release import Release, now, read_json
+from .release import Release, lacks_python, now, read_json
 from .requirements import Requirements
 from .steps import Steps
 
@@ -79,7 +79,7 @@ class Installation:
         with suppress(FileNotFoundError):
             handle = open(record)  # noqa: SIM115  (held until the end)
             fcntl.flock(handle, fcntl.LOCK_SH)  # so that `remove_unused` leaves it alone: a rehearsal holds no lock
-            if read_json(record).get("name") == name:
+            if read_json(record).get("name") == name and not lacks_python(self.app.venvs / name):
                 self.in_use = handle
                 return self.app.venvs / name
             handle.close()
@@ -184,12 +184,9 @@ class Installation:
 
 
 def size(root: Path) -> int:
-    """The bytes that the files of a tree take."""
-    return sum(
-        os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_size
-        for _path, _names, files, descriptor in os.fwalk(root)
-        for name in files
-    )
+    """The bytes that a tree takes on the disk, however deep it is, and also while a rehearsal writes to it."""
+    words = ["du", "--summarize", "--block-size=1", "--", str(root)]
+    return int(subprocess.run(words, capture_output=True, text=True, check=False).stdout.split()[0])
 
 
 def _digest_of(path: Path) -> str:
