@@ -289,7 +289,7 @@ def _shared_units(apps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _listed(value: Any) -> list[Any]:
     """A list, or a text as a list of one, as the spec means it."""
     if isinstance(value, str):
-        return value.split(",")
+        return [value]
     return list(value) if isinstance(value, (list, tuple)) else []
 
 
