@@ -256,9 +256,9 @@ def _fleet_problems(app: Mapping[str, Any], where: str, hosts: Sequence[str]) ->
 
 
 def _shared(apps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Names, domains and addresses that two apps have in common."""
+    """Names, domains and addresses that two apps have in common. The domains of one that goes are free."""
     names = [app["name"] for app in apps if "name" in app]
-    domains = [domain for app in apps for domain in _listed(app.get("domains"))]
+    domains = [domain for app in apps if not is_absent(app) for domain in _listed(app.get("domains"))]
     listens = [app["listen"] for app in apps if app.get("listen")]
     for what, values in (("name", names), ("domains", domains), ("listen", listens)):
         lowered = [str(value).lower() for value in values]

@@ -242,7 +242,16 @@ def test_what_two_apps_may_not_share_is_named_once(apps, path, value, times):
     assert found == f"django_apps[].{path}: '{value}' is there {times} times; each app needs its own"
 
 
-@pytest.mark.parametrize("apps", [[SHOP], [SHOP, BLOG], [], [{"name": "a"}, {"domains": ["x.test"]}, {}]])
+@pytest.mark.parametrize(
+    "apps",
+    [
+        [SHOP],
+        [SHOP, BLOG],
+        [],
+        [{"name": "a"}, {"domains": ["x.test"]}, {}],
+        [SHOP | {"state": "absent"}, BLOG | {"domains": SHOP["domains"]}],  # what goes leaves its domains
+    ],
+)
 def test_apps_that_get_along(apps):
     assert shared(*apps) == []
 
