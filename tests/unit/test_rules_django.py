@@ -93,6 +93,8 @@ def bad() -> Iterator[tuple[str, Any, str]]:
     for command in ("", " ", "\n", "celery\nRestart=no", "celery\n", "celery\r"):
         yield "processes[].command", command, "a command in one line"
         yield "timers[].command", command, "a command in one line"
+    for count in (0, -1, 100, 10**12):
+        yield "processes[].count", count, "from 1 to 99"
     for signal in ("TERM", "sigterm", "15", "", "SIGTERM\n", "SIG TERM", "SIG"):
         yield "processes[].stop_signal", signal, "such as SIGTERM"
     for calendar in ("", " ", "\n", "daily\nOnBootSec=1", "daily\n"):
