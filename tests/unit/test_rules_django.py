@@ -576,6 +576,11 @@ def test_the_environment_of_an_installation_is_secret():
     ]
 
 
+def test_the_address_of_an_index_is_in_no_message():
+    found = rules.option_problems({"django_index_url": ["https://me:pw@index.example.com/simple"]})
+    assert found == ["django_index_url: found '(not shown)'; give a text"]
+
+
 def test_packages_come_from_the_index_that_is_given():
     more = {"django_index_url": "https://me:pw@index.example.com/simple", "django_extra_index_urls": ["https://a/", "https://b/"],
             "django_ca_bundle": "/etc/ca.pem"}  # fmt: skip
