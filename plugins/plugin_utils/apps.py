@@ -309,7 +309,7 @@ def apps_warnings(apps: Any, sites: Any = ()) -> list[str]:
         return []
     served = {str(domain) for site in _mappings(sites) for domain in _listed(site.get("domains"))}
     found = []
-    for where, app in labelled("django_apps", apps):
+    for where, app in labelled("django_apps", [app for app in apps if not is_absent(app)]):
         found += [*app_warnings(app, where), *_unserved(app, where, served)]
     return found
 

@@ -326,6 +326,7 @@ def test_files_that_nobody_serves_are_told():
     assert media.startswith("django_apps[shop].media_url: is on media.example.com")
     assert rules.apps_warnings(given["django_apps"], given["nginx_sites"]) == []
     assert rules.apps_warnings([SHOP]) == []
+    assert rules.apps_warnings([app | {"state": "absent"} for app in given["django_apps"]]) == []
 
 
 def test_the_recipe_serves_what_the_app_names():
