@@ -120,7 +120,8 @@ class ActionModule(ActionBase):
                 "controller; "
                 "give the path of the project's checkout"
             )
-        exclude = EXCLUDE if source.get("exclude") is None else tuple(source["exclude"])
+        given = source.get("exclude")
+        exclude = EXCLUDE if given is None else (given,) if isinstance(given, str) else tuple(given)
         arguments = {**arguments, "revision": digest(root, exclude)}
         answer = self._ask(arguments, task_vars)
         if answer.get("failed") or not answer.get("changed") or not answer.get("release"):

@@ -256,9 +256,9 @@ def _fleet_problems(app: Mapping[str, Any], where: str, hosts: Sequence[str]) ->
 
 
 def _shared(apps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Names, domains and addresses that two apps have in common."""
+    """Names, domains and addresses that two apps have in common. The domains of one that goes are free."""
     names = [app["name"] for app in apps if "name" in app]
-    domains = [domain for app in apps for domain in _listed(app.get("domains"))]
+    domains = [domain for app in apps if not is_absent(app) for domain in _listed(app.get("domains"))]
     listens = [app["listen"] for app in apps if app.get("listen")]
     for what, values in (("name", names), ("domains", domains), ("listen", listens)):
         lowered = [str(value).lower() for value in values]
@@ -289,7 +289,7 @@ def _shared_units(apps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _listed(value: Any) -> list[Any]:
     """A list, or a text as a list of one, as the spec means it."""
     if isinstance(value, str):
-        return value.split(",")
+        return [value]
     return list(value) if isinstance(value, (list, tuple)) else []
 
 
@@ -309,7 +309,7 @@ def apps_warnings(apps: Any, sites: Any = ()) -> list[str]:
         return []
     served = {str(domain) for site in _mappings(sites) for domain in _listed(site.get("domains"))}
     found = []
-    for where, app in labelled("django_apps", apps):
+    for where, app in labelled("django_apps", [app for app in apps if not is_absent(app)]):
         found += [*app_warnings(app, where), *_unserved(app, where, served)]
     return found
 

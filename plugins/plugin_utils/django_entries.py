@@ -44,6 +44,7 @@ def django_entries(on_host: Mapping[str, Any], first: bool, library: str) -> lis
         },
         {"path": f"{config}/env", **env, "vars": {"variables": on_host["environment"]}},
         {"path": f"{config}/build.env", **env, "vars": {"variables": on_host["build_environment"]}},
+        {"path": f"{config}/pip.env", **env, "vars": {"variables": on_host["pip_environment"]}},
         *(
             {"path": f"{config}/files/{file['dest']}", "template": "etc/djangofleet/app/file.j2", **secret,
              "vars": {"file": file}}

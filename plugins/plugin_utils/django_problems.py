@@ -77,6 +77,7 @@ KINDS = (
     ("hooks.after_activate[]", "text", "a command"),
     ("processes[].name", "unit", UNIT_NAME),
     ("processes[].command", "line", "a command in one line"),
+    ("processes[].count", "instances", "a number from 1 to 99"),
     ("processes[].stop_signal", "signal", "a signal, such as SIGTERM"),
     ("timers[].name", "unit", UNIT_NAME),
     ("timers[].command", "line", "a command in one line"),

@@ -33,6 +33,11 @@ OWN_HEADERS = (
     *("host", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"),
     *("x-request-id", "upgrade", "connection"),
 )
+# What Nginx says in its answers anyway: from here it would stand there twice.
+ANSWERED = {
+    "strict-transport-security": "what it is to say as hsts of a site",
+    "x-request-id": "another header, which Nginx does not send anyway",
+}
 MOST_CONNECTIONS = 65535  # that Nginx counts for a key
 USUAL_PORTS = {"http": 80, "https": 443}
 # A variable of Nginx has letters, digits and underscores; no two names of sites become the same.
@@ -340,6 +345,8 @@ def _header_problems(path: str, headers: Mapping[str, Any]) -> Iterator[str]:
     for name, value in headers.items():
         if not matches("header", name):
             yield problem(path, name, "names of headers, of letters, digits and '-'")
+        elif name.lower() in ANSWERED:
+            yield problem(path, name, ANSWERED[name.lower()])
         elif not isinstance(value, str) or (value and not matches("line", value)) or "$" in value:
             yield problem(f"{path}.{name}", value, "a line without '$', or an empty text to leave the header out")
 

@@ -49,6 +49,7 @@ PATTERNS: dict[str, str] = {
     "app": r"(?!(?:authority|certificates)\Z)(?!.*-next\Z)[a-z][a-z0-9-]{0,22}[a-z0-9]?",
     "unit": r"(?!next\Z)(?!.*-replace\Z)[a-z][a-z0-9-]{0,23}",
     "workers": r"auto|[1-9][0-9]*",
+    "instances": r"[1-9][0-9]?",
     "program": r"/\S+",
     "request": r"/[^\s#]*",
     "url": r"/(?:[\w.-]+/)*|https?://\S+/",

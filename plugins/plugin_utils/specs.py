@@ -105,6 +105,8 @@ def _value(option: Mapping[str, Any], given: Any, where: str) -> tuple[Any, list
     flat = {key: option[key] for key in CHECKED if key in option}
     if kind == "path":
         flat["type"] = "str"  # Ansible would expand '~' and variables of the controller in a path of a host
+    if kind == "list" and not isinstance(given, (list, tuple)):
+        given = [given]  # Ansible would split a text at its commas, which a command or a requirement may have
     value = given
     if not _is_typed(flat, given):  # the validator copies all that it is given
         outcome = ArgumentSpecValidator({"value": flat}).validate({"value": given})

@@ -67,15 +67,17 @@ def runs(tmp_path_factory):
     inputs = {name: variables for name, (variables, _) in REFUSED.items()} | {
         # Words of the command line mean nothing in an inventory, which may have them for a purpose of its own.
         "good": {"django_apps": [SHOP, BLOG], "app": "crm", "release": "1.2"},
+        "app server alone": {"django_apps": [SHOP]},  # its web server is somebody else's
         "mistakes": {"django_apps": [SHOP | {"environment": {"KEY": "${SECRET_KYE}"}}], "django_keep_release": 3},
     }
     for name, variables in inputs.items():
         hosts = {"one": {**LOCAL, **ANY}}
-        names = ("web",) if name == "web server alone" else ("app", "web")
+        names = ("web",) if name == "web server alone" else ("app",) if name == "app server alone" else ("app", "web")
         groups = {group: {"hosts": {"one": {}}} for group in names}
         inventory = root / f"{name.replace(' ', '-')}.yml"
         inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "children": groups, "vars": variables}}))
-        commands[name] = ["playbooks/check.yml", "-i", str(inventory)]
+        playbook = "summary" if name == "app server alone" else "check"
+        commands[name] = [f"playbooks/{playbook}.yml", "-i", str(inventory)]
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOME": str(root / "home"), "COLUMNS": "10000"}
     found = {}
     names = list(commands)
@@ -188,6 +190,12 @@ def test_good_input_passes_all_checks(runs):
     assert "TASK [Show what may be a mistake]" not in text or "skipping: [one]" in text
     assert "Traceback" not in text
     assert "WARNING" not in text, text
+
+
+def test_a_run_without_web_servers_ends_with_a_summary(runs):
+    code, text = runs["app server alone"]
+    assert code == 0, text
+    assert "shop  https://shop.example.com/" in text
 
 
 def test_what_may_be_a_mistake_is_told(runs):

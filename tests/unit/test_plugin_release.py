@@ -274,6 +274,13 @@ def test_check_mode_sends_what_a_rehearsal_needs(ask, source):
     assert fake.sent[-1] == "removed"
 
 
+def test_a_text_for_excluded_names_is_one_of_them(ask, source):
+    given = [
+        ask({"source": {"path": str(source), "exclude": one}})[1].asked[0]["revision"] for one in ("*.py", ["*.py"])
+    ]
+    assert given[0] == given[1]
+
+
 def test_excluded_names_change_nothing(ask, source):
     before = ask({"source": {"path": str(source), "exclude": ["*.log"]}})[1].asked[0]["revision"]
     (source / "debug.log").write_text("x")

@@ -7,6 +7,7 @@ import copy
 import ipaddress
 import json
 import re
+import subprocess
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.template import trust_as_template
 from djangoctl import launch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -325,7 +327,7 @@ def test_workers(app_json, workers, wanted):
 def test_secrets_are_for_root_alone_and_never_in_a_diff(evaluate):
     entries = evaluate("django", ENTRIES, django_app=shop(files=[{"dest": "a", "content": "b"}]))
     secret = {entry["path"]: entry for entry in entries if entry.get("template", "").startswith("etc/djangofleet")}
-    assert len(secret) == 3
+    assert len(secret) == 4
     assert all((entry["mode"], entry["sensitive"]) == ("0600", True) for entry in secret.values())
 
 
@@ -617,6 +619,23 @@ def test_only_an_app_with_timers_asks_systemd_about_calendars(evaluate, configur
     condition = step("Ask systemd about the calendars of the timers", configure)["when"]
     app = SHOP if timers is None else shop(timers=timers)
     assert evaluate("django", condition, django_app=app) is asked
+
+
+def test_the_password_of_an_index_is_on_no_command_line(evaluate, templar, render, configure, tmp_path):
+    """-vvv and ps show what `environment` of a task passes."""
+    url = 'https://me:p$w`"d@index.example.com/simple'
+    task = step("Install uv", configure)
+    assert "environment" not in task
+    given = {"django_app": SHOP, "django_index_url": url}
+    command = templar("django", **given).template(trust_as_template(task["ansible.builtin.shell"]["cmd"]))
+    assert "index.example.com" not in command
+    entry = {entry["path"]: entry for entry in evaluate("django", ENTRIES, **given)}["/etc/djangofleet/shop/pip.env"]
+    assert (entry["mode"], entry["sensitive"]) == ("0600", True)
+    file = tmp_path / "pip.env"
+    file.write_text(render("django", "etc/djangofleet/app/env.j2", **entry["vars"]))
+    head = command.partition("rm -rf")[0].replace(entry["path"], str(file))
+    done = subprocess.run(["sh", "-c", f"{head} printenv PIP_INDEX_URL"], capture_output=True, text=True, check=False)
+    assert done.stdout == f"{url}\n", done.stderr
 
 
 # Check mode

@@ -156,17 +156,19 @@ def test_known_hosts_need_no_key(arguments):
 
 
 @pytest.mark.parametrize(
-    ("git", "built"),
+    ("app", "built"),
     [
-        (True, {"source": {"tree": "/srv/shop/repo/trees/abc"}, "revision": "abc", "scm_version": "1.4"}),
-        (False, {"source": {"path": "/home/me/shop"}, "revision": "(omitted)", "scm_version": "(omitted)"}),
+        (source(), {"source": {"tree": "/srv/shop/repo/trees/abc"}, "revision": "abc", "scm_version": "1.4"}),
+        (shop(), {"source": {"path": "/home/me/shop"}, "revision": "(omitted)", "scm_version": "(omitted)"}),
+        # Nothing is given where a template makes nothing of it.
+        (shop(source={"path": "/x", "git": None}), {"source": {"path": "/x"}, "revision": "(omitted)"}),
     ],
 )
-def test_what_is_built_is_the_commit_that_was_fetched(templar, git, built):
+def test_what_is_built_is_the_commit_that_was_fetched(templar, app, built):
     """Another app's fetch, in the same run, is no matter of an app from elsewhere."""
     (task,) = [task for task in of_file("build.yml") if task.get(FETCH, {}).get("state") == "built"]
     fetched = {"revision": "abc", "tree": "/srv/shop/repo/trees/abc", "scm_version": "1.4"}
-    engine = templar("django", django_app=source() if git else shop(), __django_commit=fetched, omit="(omitted)")
+    engine = templar("django", django_app=app, __django_commit=fetched, omit="(omitted)")
     found = {key: engine.template(trust_as_template(task[FETCH][key])) for key in built}
     found["source"].pop("exclude", None)
     assert found == built

@@ -242,7 +242,16 @@ def test_what_two_apps_may_not_share_is_named_once(apps, path, value, times):
     assert found == f"django_apps[].{path}: '{value}' is there {times} times; each app needs its own"
 
 
-@pytest.mark.parametrize("apps", [[SHOP], [SHOP, BLOG], [], [{"name": "a"}, {"domains": ["x.test"]}, {}]])
+@pytest.mark.parametrize(
+    "apps",
+    [
+        [SHOP],
+        [SHOP, BLOG],
+        [],
+        [{"name": "a"}, {"domains": ["x.test"]}, {}],
+        [SHOP | {"state": "absent"}, BLOG | {"domains": SHOP["domains"]}],  # what goes leaves its domains
+    ],
+)
 def test_apps_that_get_along(apps):
     assert shared(*apps) == []
 
@@ -317,6 +326,7 @@ def test_files_that_nobody_serves_are_told():
     assert media.startswith("django_apps[shop].media_url: is on media.example.com")
     assert rules.apps_warnings(given["django_apps"], given["nginx_sites"]) == []
     assert rules.apps_warnings([SHOP]) == []
+    assert rules.apps_warnings([app | {"state": "absent"} for app in given["django_apps"]]) == []
 
 
 def test_the_recipe_serves_what_the_app_names():

@@ -93,6 +93,8 @@ def bad() -> Iterator[tuple[str, Any, str]]:
     for command in ("", " ", "\n", "celery\nRestart=no", "celery\n", "celery\r"):
         yield "processes[].command", command, "a command in one line"
         yield "timers[].command", command, "a command in one line"
+    for count in (0, -1, 100, 10**12):
+        yield "processes[].count", count, "from 1 to 99"
     for signal in ("TERM", "sigterm", "15", "", "SIGTERM\n", "SIG TERM", "SIG"):
         yield "processes[].stop_signal", signal, "such as SIGTERM"
     for calendar in ("", " ", "\n", "daily\nOnBootSec=1", "daily\n"):
@@ -572,6 +574,11 @@ def test_the_environment_of_an_installation_is_secret():
     assert problems(shop(build_environment={"A B": "x"})) == [
         "django_app.build_environment: found 'A B'; give a name of letters, digits and underscores"
     ]
+
+
+def test_the_address_of_an_index_is_in_no_message():
+    found = rules.option_problems({"django_index_url": ["https://me:pw@index.example.com/simple"]})
+    assert found == ["django_index_url: found '(not shown)'; give a text"]
 
 
 def test_packages_come_from_the_index_that_is_given():

@@ -112,6 +112,8 @@ def test_hostile_names_are_refused(name):
         ({"headers": {"X-Own": "$host"}}, "headers.X-Own"),
         ({"headers": {"X-Own": "a\nb"}}, "headers.X-Own"),
         ({"headers": {"X-Own": 1}}, "headers.X-Own"),
+        ({"headers": {"strict-Transport-Security": "max-age=1"}}, "headers"),
+        ({"headers": {"X-Request-ID": "1"}}, "headers"),
         # Of the wrong type, or unknown
         ({"domains": {"a": 1}}, "domains"),
         ({"domains": [["a"]]}, "domains"),

@@ -34,7 +34,7 @@ FILLED = {"name": "shop", "port": 443, "tls": True, "limits": {"rate": 5}}
     [
         ({}, {}),
         ({"domains": "localhost"}, {"domains": ["localhost"]}),
-        ({"domains": "a.test,b.test"}, {"domains": ["a.test", "b.test"]}),
+        ({"domains": "django>=5,<6"}, {"domains": ["django>=5,<6"]}),
         ({"domains": []}, {"domains": []}),
         ({"ports": 80}, {"ports": [80]}),
         ({"ports": ["80", 443]}, {"ports": [80, 443]}),
