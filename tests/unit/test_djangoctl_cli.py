@@ -609,10 +609,14 @@ def test_a_change_of_settings_alone_is_told(ctl, app, scratch, built):
     identity = ctl("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--json")[1]["release"]
     ctl("shop", "activate", identity)
     again = ctl("shop", "build", "--revision", "abc", "--dry-run", "--json")[1]
-    changed = ctl("shop", "build", "--revision", "abc", "--dry-run", "--config", str(scratch), "--json")[1]
-    assert [(found["release"], found["changed"], found["pending"]) for found in (again, changed)] == [
+    ask = ("shop", "build", "--revision", "abc", "--dry-run", "--config", str(scratch), "--json")
+    changed = ctl(*ask)[1]
+    shutil.copy(app.config / "env", scratch / "env")
+    same = ctl(*ask)[1]
+    assert [(found["release"], found["changed"], found["pending"]) for found in (again, changed, same)] == [
         (identity, False, False),
         (identity, False, True),
+        (identity, False, False),
     ]
 
 

@@ -121,7 +121,7 @@ class App:
         The role writes the configuration of the next activation beside it. Until that passes its gate, a service that
         restarts, after a crash or a reboot, starts with the pinned one.
         """
-        return self.config / "live"
+        return CONFIG_ROOT / self.name / "live"  # also of a rehearsal, whose configuration is elsewhere
 
     @property
     def settings_file(self) -> Path:
@@ -131,7 +131,7 @@ class App:
     @property
     def secret(self) -> Path:
         """The generated SECRET_KEY, in the format of an environment file."""
-        return CONFIG_ROOT / self.name / "secret"  # also of a rehearsal, whose configuration is elsewhere
+        return CONFIG_ROOT / self.name / "secret"  # as above
 
     @property
     def site(self) -> dict:
