@@ -147,13 +147,13 @@ def test_a_service_on_tcp(make_app, system, app, serve):
     ],
 )
 def test_where_a_socket_is_asked(listen, address):
-    assert health.address_of(listen) == address
+    assert units.reachable(listen) == address
 
 
 @pytest.mark.parametrize("listen", ["", "garbage", "10.0.0.3:", "10.0.0.3:x"])
 def test_a_damaged_address_is_named(listen):
     with pytest.raises(ConfigError, match=f"'{listen}' is no address"):
-        health.address_of(listen)
+        units.reachable(listen)
 
 
 def test_an_address_that_has_not_passed_its_gate_is_not_asked(make_app, app, system, gunicorn):

@@ -258,7 +258,8 @@ def test_an_address_that_the_host_does_not_have_is_refused(make_app, system, old
     ],
 )
 def test_addresses_are_read_as_unit_files_write_them(where, target):
-    assert units._target(where) == target
+    with units._stream(where) as stream:
+        assert (stream.family, units.reachable(where)) == target
 
 
 def test_a_first_release_opens_its_address_whatever_an_earlier_try_left(make_app, make_release):

@@ -25,7 +25,6 @@ from .systemd import Systemd
 NGINX = "127.0.0.1"
 LIMIT = 10  # seconds that an answer may take when somebody looks; `check` waits as long as the gate does
 DAY = 86400
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}  # noqa: S104  (nothing is bound here)
 # Signals that the kernel or the C library raises. Others are sent by systemd, Gunicorn or an operator.
 UNSENT = {"ABRT", "BUS", "FPE", "ILL", "SEGV", "SYS", "TRAP"}
 # What systemd says of a main process, Gunicorn of a worker, Celery of a child.
@@ -45,15 +44,15 @@ def report(app: App, system: Systemd, *, limit: float = LIMIT) -> dict[str, Any]
     """
     state, live = swap.status(app, system), serving(app)
     shown = system.show(unit_names(live))
-    is_up = state["service"] or _is_active(shown, f"{app.unit}-next.service")
+    is_up = state["service"] or _is_active(shown, units.stand_in(app))
     # A connection would start a service that somebody has stopped: then there is nothing to ask.
     is_open = not is_up or not state["socket"] or units.is_open(app, units.socket_name(app))
-    answers = ask(app, limit) if is_up and state["socket"] and is_open else []
+    answers = ask(app, live, limit) if is_up and state["socket"] and is_open else []
     result = {
         **state,
         "idle_units": workers.idle(live, system),
         "serves": bool(answers) and all(found["ok"] for found in answers),
-        "since": _moment(shown, f"{app.unit}.service", "ActiveEnterTimestamp"),
+        "since": _moment(shown, units.service(app), "ActiveEnterTimestamp"),
         "listen": units.listening(app),
         "answers": answers,
         "processes": [_process(unit, shown) for unit in live["processes"]],
@@ -89,15 +88,17 @@ def unit_names(app: App) -> list[str]:
 # Answers
 
 
-def ask(app: App, limit: float) -> list[dict[str, Any]]:
-    """What the service answers through its socket, and each domain through Nginx if that serves the app here."""
-    live = serving(app)
+def ask(app: App, live: App, limit: float) -> list[dict[str, Any]]:
+    """What the service answers through its socket, and each domain through Nginx if that serves the app here.
+
+    :param live: the app by the configuration that it runs with.
+    """
     expected = _expected(live, limit)
     tls, port = app.site.get("tls", True), app.site.get("port", 443)
     common = {**expected, "domains": live["domains"], "port": port, "scheme": "https" if tls else "http"}
     inner = {**common, "tls": False, "maintenance": ""}
     outer = {**common, "tls": tls, "maintenance": str(app.maintenance)}
-    wanted = [("socket", address_of(units.listening(app)), _named(live["domains"])[0], inner)]
+    wanted = [("socket", units.reachable(units.listening(app)), _named(live["domains"])[0], inner)]
     wanted += [("nginx", (NGINX, port), domain, outer) for domain in _named(app.site.get("domains", []))]
     with ThreadPoolExecutor(len(wanted)) as pool:
         return list(pool.map(lambda request: _ask(*request), wanted))
@@ -141,17 +142,6 @@ def _named(domains: Iterable[str]) -> list[str]:
     """The domains that name a host; for wildcards alone, a host of the first."""
     domains = list(domains)
     return [domain for domain in domains if "*" not in domain] or [domain.replace("*", "www") for domain in domains[:1]]
-
-
-def address_of(listen: str) -> str | tuple[str, int]:
-    """Where to connect to a ListenStream=: a path, or a host and a port."""
-    if listen.startswith("/"):
-        return listen
-    host, _colon, port = listen.rpartition(":")
-    host = host.strip("[]")
-    if not port.isdecimal():
-        raise ConfigError(f"'{listen}' is no address to listen on", hint="run the play that wrote it again: site.yml")
-    return WILDCARDS.get(host, host), int(port)
 
 
 # Units
@@ -199,7 +189,7 @@ def signals(app: App, system: Systemd, since: float) -> list[dict[str, Any]]:
 
     :param since: seconds since the epoch.
     """
-    running = [f"{app.unit}.service", f"{app.unit}-next.service", *app["processes"]]
+    running = [units.service(app), units.stand_in(app), *app["processes"]]
     running += [f"{timer.removesuffix('.timer')}.service" for timer in app["timers"]]
     events = system.events(running, EVENTS, since)
     timed_out = {(unit, match[1]) for unit, message in events if (match := TIMED_OUT.search(message))}
@@ -249,11 +239,11 @@ def _live_faults(app: App) -> list[dict[str, str]]:
         good = [release.id for release in releases.all_of(app) if release.state == releases.GOOD]
         return [_fault("no release is live", f"djangoctl {app.name} activate {good[-1]}" if good else "deploy one")]
     path = app.releases / live
-    damage = Release(path, releases.read_json(path / "release.json")).damage
+    release = Release(path, releases.read_json(path / "release.json"))
+    damage = release.damage
     if not damage:
         return []
-    record = releases.read_json(path / "release.json")
-    is_built_anew = not path.exists() or record.get("state") in (releases.BUILDING, releases.FAILED)
+    is_built_anew = not path.exists() or release.record.get("state") in (releases.BUILDING, releases.FAILED)
     heals = "deploy again, which builds it anew" if is_built_anew else "deploy another version"
     if back := _back(app):
         heals = f"{back}, then deploy again"

@@ -8,7 +8,7 @@ from pathlib import Path
 from .app import App
 from .errors import MigrationError
 from .hooks import run_hooks
-from .release import Release, live_id, read_json, write_json
+from .release import Release, live_id, read_json, still_live, write_json
 from .systemd import Systemd
 
 PLAN = Path(__file__).with_name("plan.py")
@@ -65,7 +65,7 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
     if destructive and not allow_destructive:
         raise MigrationError(
             f"{app.name}: release {release.id} has migrations that destroy or rewrite data, or break the live release",
-            state=_still_live(app),
+            state=still_live(app),
             hint="first deploy a release that does not use these; then allow_destructive_migrations=true lets them run",
             log="\n".join(destructive),
         )
@@ -159,12 +159,7 @@ def _record_schema(
 def _failed(app: App, message: str, lines: list[str]) -> MigrationError:
     return MigrationError(
         f"{app.name}: {message}",
-        state=_still_live(app),
+        state=still_live(app),
         hint="fix it and deploy again; if a migration was not atomic, look at the database first",
         log="\n".join(lines[-LOG_LINES:]),
     )
-
-
-def _still_live(app: App) -> str:
-    live = live_id(app)
-    return f"release {live} is still live" if live else "nothing was live before"

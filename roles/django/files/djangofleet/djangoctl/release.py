@@ -190,6 +190,15 @@ def live_id(app: App) -> str | None:
     return linked(app.pinned / "release") or linked(app.current)
 
 
+def still_live(app: App, found: str = "") -> str:
+    """What a failure that has changed nothing says of the live release.
+
+    :param found: what comes before that where there is one.
+    """
+    live = live_id(app)
+    return f"{found}release {live} is still live" if live else "nothing was live before"
+
+
 def linked(link: Path) -> str | None:
     """The name that a link points to; None if there is no link."""
     try:

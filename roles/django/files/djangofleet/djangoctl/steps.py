@@ -159,8 +159,7 @@ def hidden_configuration(app: App) -> list[str]:
 
 def untouched(app: App) -> str:
     """Which release is live after a build that failed."""
-    live = releases.live_id(app)
-    return f"nothing live was changed: release {live} is still live" if live else "nothing was live before"
+    return releases.still_live(app, "nothing live was changed: ")
 
 
 # The last line of a traceback: the exception and what it says.

@@ -41,7 +41,7 @@ def status(app: App, system: Systemd) -> dict:
         "app": app.name,
         "release": live,
         "activated_at": record.get("activated_at"),
-        "service": system.active(f"{app.unit}.service"),
+        "service": system.active(units.service(app)),
         "socket": system.active(units.socket_name(app)),
         "idle_units": workers.idle(app, system),
         "maintenance": app.maintenance.exists(),
@@ -258,18 +258,17 @@ def pin_configuration(app: App, release: Path | None = None) -> Path | None:
 
 
 def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
-    unit = f"{app.unit}-next.service"
+    unit = units.stand_in(app)
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     _stop_stand_in(app, system)  # an interrupted activation may have left one behind
     point(app.next_link, release.path)
     if system.control("start", unit).returncode != 0 or not _wait_for_workers(app, unit):
         log = system.journal(unit, JOURNAL_LINES, since)
         _stop_stand_in(app, system)
-        live = releases.live_id(app)
         raise GateError(
             f"{app.name}: release {release.id} did not pass its gate and was not put live",
-            state=f"no visitor has seen it: release {live} is still live" if live else "nothing was live before",
-            hint=_gate_hint(app, release, live),
+            state=releases.still_live(app, "no visitor has seen it: "),
+            hint=_gate_hint(app, release, releases.live_id(app)),
             log=log,
         )
 
@@ -295,7 +294,7 @@ def _restart_service(
     failure = units.install(app, app.pinned, sockets, system) or _start_all(app, system)
     if not failure:
         return
-    log = "\n".join(filter(None, [failure, system.journal(f"{app.unit}.service", JOURNAL_LINES, since)]))
+    log = "\n".join(filter(None, [failure, system.journal(units.service(app), JOURNAL_LINES, since)]))
     state = "nothing serves"
     if before:
         point(app.current, app.releases / before)  # first: what an older djangoctl pinned names no release itself
@@ -307,7 +306,7 @@ def _restart_service(
         publish(app, Release(app.releases / before, {}))
         state = f"release {before} was put back"
         if _start_all(previous, system, started=[*app["processes"], *app["timers"]]):
-            up = system.active(f"{app.unit}.service") and any((RUN / app.unit).glob("worker-*"))
+            up = system.active(units.service(app)) and any((RUN / app.unit).glob("worker-*"))
             state += ", but not all of its processes run" if up else ", but did not start either: nothing serves"
     _stop_stand_in(app, system)
     raise ActivationError(
@@ -334,10 +333,10 @@ def _start_all(app: App, system: Systemd, started: Sequence[str] = ()) -> str:
     :param started: units that a failed activation has started.
     :returns: what failed; empty if nothing did.
     """
-    result = system.control("restart", f"{app.unit}.service")
+    result = system.control("restart", units.service(app))
     if result.returncode != 0:
         return result.stderr.strip()
-    if not _wait_for_workers(app, f"{app.unit}.service"):
+    if not _wait_for_workers(app, units.service(app)):
         return f"no worker of {app.unit}.service was ready within {app['start_timeout']} s"
     return workers.restart(app, system, started)
 
@@ -365,6 +364,6 @@ def _workers(directory: Path) -> int:
 
 
 def _stop_stand_in(app: App, system: Systemd) -> None:
-    system.control("stop", f"{app.unit}-next.service")
-    system.control("reset-failed", f"{app.unit}-next.service")
+    system.control("stop", units.stand_in(app))
+    system.control("reset-failed", units.stand_in(app))
     app.next_link.unlink(missing_ok=True)

@@ -21,11 +21,12 @@ from pathlib import Path
 from .app import App
 from .atomic import write
 from .errors import ActivationError, ConfigError
-from .release import live_id, read_json
+from .release import live_id, read_json, still_live
 from .systemd import Systemd
 
 DIRECTORY = Path(os.environ.get("DJANGOFLEET_UNITS", "/etc/systemd/system"))
 WEB_SERVER = Path("/etc/nginx")
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}  # noqa: S104  (nothing is bound here)
 
 
 def service(app: App) -> str:
@@ -80,8 +81,8 @@ def serving(app: App) -> list[str]:
     if live_id(app) is None:
         return []
     recorded = read_json(app.root / "live.json").get("sockets")
-    names = recorded if isinstance(recorded, list) else [plain_socket(app)]
-    return [name for name in names if name in installed(app)]
+    names, here = recorded if isinstance(recorded, list) else [plain_socket(app)], installed(app)
+    return [name for name in names if name in here]
 
 
 def socket_name(app: App) -> str:
@@ -141,11 +142,10 @@ def is_open(app: App, name: str) -> bool:
     """Whether something listens where a socket unit says. systemd may call one active that has lost its socket."""
     if not (where := address(installed(app).get(name, ""))):
         return False
-    family, target = _target(where)
-    with socket.socket(family, socket.SOCK_STREAM) as trial:
+    with _stream(where) as trial:
         trial.settimeout(2)
         try:
-            trial.connect(target)
+            trial.connect(reachable(where))
         except (ConnectionRefusedError, FileNotFoundError):
             return False
         except OSError:
@@ -153,13 +153,28 @@ def is_open(app: App, name: str) -> bool:
     return True
 
 
-def _target(where: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
-    """A socket's family and address, from how a unit file writes it."""
+def reachable(where: str) -> str | tuple[str, int]:
+    """Where to connect to a ListenStream=: a path, or a host and a port."""
+    target = _bound(where)
+    return target if isinstance(target, str) else (WILDCARDS.get(target[0], target[0]), target[1])
+
+
+def _bound(where: str) -> str | tuple[str, int]:
+    """A path, or a host and a port, from how a unit file writes it."""
     if where.startswith("/"):
-        return socket.AF_UNIX, where
+        return where
     host, _colon, port = where.rpartition(":")
-    host = host.strip("[]")
-    return (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, int(port))
+    if not port.isdecimal():
+        raise ConfigError(f"'{where}' is no address to listen on", hint="run the play that wrote it again: site.yml")
+    return host.strip("[]"), int(port)
+
+
+def _stream(where: str) -> socket.socket:
+    """A socket of the family that an address has."""
+    target = _bound(where)
+    if isinstance(target, str):
+        return socket.socket(socket.AF_UNIX)
+    return socket.socket(socket.AF_INET6 if ":" in target[0] else socket.AF_INET)
 
 
 def differ(app: App) -> bool:
@@ -176,7 +191,7 @@ def require_usable(app: App, name: str) -> None:
 
     :raises ConfigError: something else listens there, or the host has no such address or group.
     """
-    state = f"nothing was changed: release {live_id(app)} is still live" if live_id(app) else "nothing was live before"
+    state = still_live(app, "nothing was changed: ")
     group = setting((app.config / "units" / plain_socket(app)).read_text(), "SocketGroup")
     if group and group not in {entry.gr_name for entry in grp.getgrall()}:
         raise ConfigError(
@@ -187,11 +202,10 @@ def require_usable(app: App, name: str) -> None:
     where = wanted_address(app)
     if name in installed(app) or where.startswith("/"):
         return
-    family, target = _target(where)
-    with socket.socket(family, socket.SOCK_STREAM) as trial:
+    with _stream(where) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            trial.bind(target)
+            trial.bind(_bound(where))
         except OSError as error:
             hint = "choose an address that is free"
             if error.errno == errno.EADDRINUSE:
