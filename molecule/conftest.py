@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from shared.outside import ROOT, Browser, address_of
+from shared.outside import Browser, address_of
 
 
-@pytest.fixture(scope="session")
-def figure() -> Iterator[Callable[[str, float], None]]:
+@pytest.fixture
+def figure(request) -> Callable[[str, float], None]:
     """figure(name, value): note what a test has measured, for `make prove` to write into docs/proof.md."""
-    path = ROOT / "build/results/figures" / f"{os.environ.get('MOLECULE_SCENARIO_NAME', 'none')}.json"
-    seen: dict[str, float] = {}
-    yield lambda name, value: seen.update({name: round(value, 2)})
-    if seen:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(seen, indent=2) + "\n")
+    return lambda name, value: request.node.user_properties.append((name, round(value, 2)))
 
 
 @pytest.fixture(scope="module")

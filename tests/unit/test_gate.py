@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -63,6 +64,26 @@ def test_proof_names_the_commit_and_the_figures(program):
 )
 def test_proof_hides_no_failure(program, seen, said):
     assert program("prove").result({**SEEN, **seen}) == said
+
+
+def test_figures_are_those_of_the_tests(program, tmp_path):
+    """As pytest writes them, whichever of its processes has run the test."""
+    report = tmp_path / "report.xml"
+    test = "def test(request):\n    request.node.user_properties += [('swaps', 40), ('worst', 1.5)]\n"
+    (tmp_path / "test_it.py").write_text(test)
+    words = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--numprocesses=1",
+        f"--junitxml={report}",
+        "--rootdir",
+        tmp_path,
+        tmp_path,
+    ]
+    subprocess.run([sys.executable, "-m", "pytest", *words], cwd=tmp_path, check=True, capture_output=True)
+    program("prove")
+    assert sys.modules["junit"].figures(report) == {"swaps": 40, "worst": 1.5}
 
 
 def test_every_scenario_is_proven(program):
