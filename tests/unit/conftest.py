@@ -246,3 +246,15 @@ def make_release() -> Callable[..., Any]:
         return release
 
     return make
+
+
+def pin(app: Any) -> Any:
+    """Pin the configuration of an app for its live release, as an activation does; return the app by the copies."""
+    from djangoctl import swap
+    from djangoctl.release import point
+
+    copied = swap.copy_configuration(app, app.current.resolve())
+    if not app.current.exists():
+        (copied.config / "release").unlink()
+    point(app.pinned, copied.config)
+    return copied

@@ -278,8 +278,8 @@ class Host:
         problems = [problem for name in sockets for problem in [self.start(state, name)] if problem]  # Requires=
         stand_in = unit == STAND_IN
         try:
-            env = (self.config / ("env" if stand_in else "live/env")).read_text()
-            app = apps.load("shop", pinned=not stand_in)
+            env = (self.config / ("next/env" if stand_in else "live/env")).read_text()
+            app = apps.load_for("shop", "next" if stand_in else "current")
             release = launch.resolve(app, "next" if stand_in else "current")
             json.loads((release / "release.json").read_text())["application"]
         except (CtlError, OSError, ValueError, KeyError) as error:

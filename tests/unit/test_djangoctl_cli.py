@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import djangoctl.app
 import pytest
 import yaml
+from conftest import pin
 from djangoctl import answer, cli, errors, launch, lock, swap
 from djangoctl import build as builds
 from djangoctl import release as releases
@@ -828,7 +829,7 @@ def started(app, make_release, monkeypatch):
     """`started("exec", ...)`: the command line and the environment of the program that replaces djangoctl."""
     make_release(app, "v1-1", live=True, application="x:y")
     releases.point(app.next_link, app.releases / "v1-1")
-    swap.pin_configuration(app)
+    releases.point(app.next_pinned, pin(app).config)
     seen = []
     monkeypatch.setattr(launch.os, "execvpe", lambda *words: seen.append(words))
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
@@ -844,9 +845,12 @@ def started(app, make_release, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize(("release", "directory"), [("current", "live"), ("next", "."), ("v1-1", ".")])
+@pytest.mark.parametrize(("release", "directory"), [("current", "live"), ("next", "next"), ("v1-1", ".")])
 def test_the_live_release_starts_with_the_pinned_configuration(started, app, release, directory):
-    """After a crash or a reboot, the service must not start with a configuration that has passed no gate."""
+    """After a crash or a reboot, the service must not start with a configuration that has passed no gate.
+
+    The stand-in must not start with another one than will be pinned.
+    """
     coming = json.loads((app.config / "app.json").read_text())
     coming["build"] |= {"packaged": True}
     (app.config / "app.json").write_text(json.dumps(coming))
@@ -855,12 +859,12 @@ def test_the_live_release_starts_with_the_pinned_configuration(started, app, rel
     words, _environment = started("shop", "exec", release, "gate")
     assert words[2] == str(app.config / directory / "app.json")
     words, _environment = started("shop", "exec", release, "manage.py", "check")
-    assert words == ["python", *(["manage.py"] if release == "current" else ["-m", "django"]), "check"]
+    assert words == ["python", *(["-m", "django"] if release == "v1-1" else ["manage.py"]), "check"]
 
 
 def test_a_damaged_pinned_configuration_is_named(ctl, app, make_release):
     make_release(app, "v1-1", live=True, application="x:y")
-    swap.pin_configuration(app)
+    pin(app)
     (app.pinned / "app.json").write_text("{")
     code, _out, err = ctl("shop", "exec", "current", "serve")
     assert code == 2
@@ -869,7 +873,7 @@ def test_a_damaged_pinned_configuration_is_named(ctl, app, make_release):
 
 def test_a_process_keeps_the_umask_of_its_unit(app, make_release, monkeypatch):
     make_release(app, "v1-1", live=True, application="x:y")
-    swap.pin_configuration(app)
+    pin(app)
     seen = []
     monkeypatch.setattr(launch.os, "execvpe", lambda *_words: seen.append(os.umask(0o027)))
     monkeypatch.setattr(launch, "_require_sockets", lambda *_words: None)
@@ -958,7 +962,7 @@ def test_no_damaged_file_confuses_a_command(ctl, app, make_release, built, syste
 )
 def test_bad_words_are_bad_usage(ctl, app, make_release, system, words):
     make_release(app, "v1-1", live=True, application="x:y")
-    swap.pin_configuration(app)
+    pin(app)
     code, out, err = ctl(*words)
     assert (code, out) == (2, "")
     assert len(err) < 1000

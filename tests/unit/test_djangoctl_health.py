@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import pin
 from djangoctl import health, output, swap, units
 from djangoctl import release as releases
 from djangoctl.errors import ConfigError
@@ -191,7 +192,7 @@ def test_each_domain_is_asked_through_nginx(make_app, app, system, nginx):
 def test_the_settings_of_the_gate_decide(make_app, app_settings, app, system, gunicorn, answer, given, serves):
     gunicorn.answer = lambda _host: answer
     app = make_app(listen=units.listening(app), domains=app["domains"], health=app_settings["health"] | given)
-    swap.pin_configuration(app)
+    pin(app)
     result = health.report(app, system)
     assert result["serves"] is serves
     assert bool(result["faults"]) is not serves
@@ -199,7 +200,7 @@ def test_the_settings_of_the_gate_decide(make_app, app_settings, app, system, gu
 
 def test_the_path_of_the_gate_is_asked(make_app, app_settings, app, system, gunicorn):
     settings = app_settings["health"] | {"path": "/healthz?full=1"}
-    swap.pin_configuration(make_app(listen=units.listening(app), health=settings))
+    pin(make_app(listen=units.listening(app), health=settings))
     health.report(app, system)
     assert [path for path, _headers in gunicorn.asked] == ["/healthz?full=1"]
 

@@ -7,7 +7,8 @@ import runpy
 
 import djangoctl.app
 import pytest
-from djangoctl import launch, swap
+from conftest import pin
+from djangoctl import launch
 from djangoctl.detect import detect
 from djangoctl.errors import ConfigError
 
@@ -42,7 +43,7 @@ def test_a_process_sees_its_own_release(environment):
 
 def test_a_process_of_the_live_release_sees_the_pinned_configuration(make_app, make_release):
     app = make_app()
-    swap.pin_configuration(app)
+    pin(app)
     (app.config / "app.json").write_text((app.config / "app.json").read_text().replace('"shop"', '"other"'))
     live, coming = djangoctl.app.load("shop", pinned=True), djangoctl.app.load("shop")
     assert (live["name"], coming["name"]) == ("shop", "other")

@@ -9,7 +9,8 @@ import shutil
 import subprocess
 
 import pytest
-from djangoctl import launch, swap
+from conftest import pin
+from djangoctl import atomic, launch, swap
 from djangoctl import release as releases
 from djangoctl.app import load
 from djangoctl.errors import ActivationError, ConfigError, GateError, HookError
@@ -527,7 +528,7 @@ def test_a_failing_after_activate_hook_leaves_the_release_live(hooked, make_rele
 @pytest.fixture
 def hasty(make_app, old):
     app = make_app(start_timeout=0.2)
-    swap.pin_configuration(app)  # the old release waits no longer either
+    pin(app)  # the old release waits no longer either
     return app
 
 
@@ -710,7 +711,47 @@ def test_the_previous_configuration_is_pinned_again_when_a_release_does_not_star
     assert swap.pending(app, "old", system), "what the inventory says is still to come"
 
 
-@pytest.mark.parametrize("name", ["publish", "pin_configuration"])
+def test_what_the_role_writes_after_the_gate_has_begun_is_for_the_next_activation(app, make_app, make_release, system):
+    """It takes no lock: another run may write at any moment."""
+    configure(app, "A=1\n", keep_releases=7)
+    control, seen = system.control, []
+
+    def write_meanwhile(*words):
+        if words == ("start", NEXT):
+            seen.append((app.next_pinned / "env").read_text())
+            make_app(keep_releases=8, processes=["django-shop-mail.service"])
+            configure(app, "A=2\n")
+        return control(*words)
+
+    system.control = write_meanwhile
+    assert swap.activate(load("shop"), make_release(app, "new"), system)
+    assert (seen, live_configuration(app)) == (["A=1\n"], ("A=1\n", 7))
+    assert installed() == {SOCKET, SERVICE, NEXT}
+    assert live_json(app)["units"] == []
+    assert swap.pending(load("shop"), "new", system), "what it wrote is still to come"
+    assert swap.activate(load("shop"), releases.read(app, "new"), system)
+    assert live_configuration(app) == ("A=2\n", 8)
+
+
+def test_what_the_role_wrote_before_the_activation_is_all_of_it(app, make_app, make_release, system):
+    """djangoctl has read app.json, and waited for its lock since."""
+    make_app(processes=["django-shop-mail.service"])
+    assert swap.activate(app, make_release(app, "new"), system)
+    assert live_json(app)["units"] == ["django-shop-mail.service"]
+    assert not swap.pending(load("shop"), "new", system)
+
+
+def test_copies_for_a_gate_that_refuses_do_not_pile_up(app, make_release, system, old):
+    system.failing["start", NEXT] = 3
+    for number in range(3):
+        configure(app, f"A={number}\n")
+        with pytest.raises(GateError):
+            swap.activate(app, make_release(app, f"new-{number}"), system)
+    assert len(copies(app)) == 2
+    assert not os.path.lexists(app.next_pinned)
+
+
+@pytest.mark.parametrize("name", ["publish", "point"])
 def test_visitors_do_not_see_a_release_that_a_full_disk_keeps_from_going_live(
     app, make_release, system, old, monkeypatch, name
 ):
@@ -781,60 +822,59 @@ def copies(app):
     return {path.name for path in app.config.glob(".live-*")}
 
 
-def test_the_first_pinned_configuration_has_no_previous_one(app):
-    assert swap.pin_configuration(app) is None
+def test_the_link_to_the_pinned_configuration_is_relative(app):
+    pin(app)
     assert copies(app) == {os.readlink(app.pinned)}, "the link is to hold wherever the directory is looked at from"
 
 
 def test_the_previously_pinned_configuration_is_kept(app):
-    swap.pin_configuration(app)
+    pin(app)
     first = app.pinned.resolve()
     configure(app, "A=1\n")
-    assert swap.pin_configuration(app) == first
+    pin(app)
     assert (first / "env").read_text() == ""
     assert copies(app) == {first.name, app.pinned.resolve().name}
     second = app.pinned.resolve()
     configure(app, "A=2\n")
-    assert swap.pin_configuration(app) == second
+    pin(app)
     assert copies(app) == {second.name, app.pinned.resolve().name}, "older ones pile up, secrets and all"
 
 
 def test_an_unchanged_configuration_is_pinned_once(app):
-    swap.pin_configuration(app)
+    pin(app)
     before = app.pinned.resolve()
-    assert swap.pin_configuration(app) == before
+    pin(app)
     assert (app.pinned.resolve(), copies(app)) == (before, {before.name})
 
 
 def test_a_pinned_file_is_always_whole(app, monkeypatch):
     """A timer may start at any moment, also while the same configuration is pinned again."""
     configure(app, "A=1\n")
-    swap.pin_configuration(app)
+    pin(app)
 
-    def full(source, target, **_options):
-        open(target, "w").close()
+    def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(swap.shutil, "copy2", full)
+    monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        swap.pin_configuration(app)
+        pin(app)
     assert live_configuration(app) == ("A=1\n", app["keep_releases"])
 
 
 @pytest.mark.parametrize("name", ["env", "app.json"])
 def test_a_change_in_either_file_makes_another_pinned_configuration(app, name):
-    swap.pin_configuration(app)
+    pin(app)
     before = app.pinned.resolve()
     (app.config / name).write_text((app.config / name).read_text() + "\n")
-    swap.pin_configuration(app)
+    pin(app)
     assert app.pinned.resolve() != before
 
 
 def test_an_incomplete_pinned_configuration_is_completed(app):
-    swap.pin_configuration(app)
+    pin(app)
     (app.pinned / "env").unlink()
     (app.pinned / "app.json").write_text("{")
-    swap.pin_configuration(app)
+    pin(app)
     assert live_configuration(app) == ("", app["keep_releases"])
 
 
@@ -844,6 +884,7 @@ def test_pinned_files_keep_owner_and_mode(app, monkeypatch):
     (app.config / "app.json").chmod(0o640)
     owned = {}
     monkeypatch.setattr(swap.os, "chown", lambda path, *ids: owned.__setitem__(path.stat().st_ino, ids))
+    monkeypatch.setattr(atomic.os, "fchown", lambda file, *ids: owned.__setitem__(os.fstat(file).st_ino, ids))
     stat = type(app.config).stat
     owners = {app.config: (0, 901), app.config / "app.json": (0, 902), app.config / "env": (903, 904)}
     owners |= {app.config / "units" / SERVICE: (0, 905)}
@@ -855,7 +896,7 @@ def test_pinned_files_keep_owner_and_mode(app, monkeypatch):
         return os.stat_result([*found[:4], *owners[path], *found[6:]])
 
     monkeypatch.setattr(type(app.config), "stat", owned_by_others)
-    swap.pin_configuration(app)
+    pin(app)
     live = app.pinned.resolve()
     paths = {live: (0, 901), live / "app.json": (0, 902), live / "env": (903, 904)}
     paths |= {live / "units": (0, 901), live / "units" / SERVICE: (0, 905)}

@@ -12,8 +12,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from djangoctl import swap, systemd
+from conftest import pin
+from djangoctl import systemd
 from djangoctl.errors import Interrupted
+from djangoctl.release import point
 from test_role_django import HOSTILE, environment_file
 
 
@@ -119,13 +121,13 @@ def test_manage_runs_as_the_service_does(calls, make_app):
     assert words[words.index("--") + 1 :] == [systemd.ENTRY, "shop", "exec", "v1-1", "manage.py", "migrate"]
 
 
-@pytest.mark.parametrize(("release", "env"), [("current", "live/env"), ("v1-1", "env"), ("next", "env")])
+@pytest.mark.parametrize(("release", "env"), [("current", "live/env"), ("v1-1", "env"), ("next", "next/env")])
 def test_the_live_release_runs_with_its_pinned_environment(calls, make_app, release, env):
     app = make_app(sandbox=["PrivateTmp=yes"])
-    swap.pin_configuration(app)
+    point(app.next_pinned, pin(app).config)
     coming = make_app(sandbox=["PrivateTmp=no"])
     systemd.Systemd().manage(coming, release, ["manage.py", "shell"])
-    assert ("--property=PrivateTmp=yes" in calls[0][0]) is (release == "current")
+    assert ("--property=PrivateTmp=yes" in calls[0][0]) is (release != "v1-1")
     files = [word.rpartition("=")[2] for word in calls[0][0] if word.startswith("--property=EnvironmentFile=")]
     assert files[:2] == [f"-{app.secret}", f"{app.config}/{env}"]
 

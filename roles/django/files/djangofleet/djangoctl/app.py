@@ -121,7 +121,12 @@ class App:
         The role writes the configuration of the next activation beside it. Until that passes its gate, a service that
         restarts, after a crash or a reboot, starts with the pinned one.
         """
-        return CONFIG_ROOT / self.name / "live"  # also of a rehearsal, whose configuration is elsewhere
+        return CONFIG_ROOT / self.name / "live"  # also of a copy or a rehearsal, whose configuration is elsewhere
+
+    @property
+    def next_pinned(self) -> Path:
+        """The link to the copies that the stand-in runs with during a swap; on disk it is called `next`."""
+        return self.pinned.with_name("next")
 
     @property
     def settings_file(self) -> Path:
@@ -164,7 +169,7 @@ def load(name: str, *, pinned: bool = False, config: Path | None = None) -> App:
     """Read the app of that name.
 
     :param pinned: read the pinned configuration, which the live release runs with, not the role's latest.
-    :param config: a directory to read instead, with the configuration that a rehearsal is to use.
+    :param config: a directory to read instead, with the configuration that an activation or a rehearsal is to use.
     :raises ConfigError: there is no such app, or its configuration cannot be read.
     """
     config = config or CONFIG_ROOT / name
@@ -172,7 +177,7 @@ def load(name: str, *, pinned: bool = False, config: Path | None = None) -> App:
     if not NAME.fullmatch(name):
         raise _unknown(name)
     try:
-        settings = json.loads(path.read_text())
+        settings = parsed(path.read_bytes(), path, pinned)
     except (FileNotFoundError, NotADirectoryError):
         if (config / "app.json").exists():
             hint = f"djangoctl {name} releases lists them"
@@ -180,14 +185,39 @@ def load(name: str, *, pinned: bool = False, config: Path | None = None) -> App:
         raise _unknown(name) from None
     except PermissionError:
         raise ConfigError(f"{path} cannot be read", hint="run djangoctl as root") from None
-    except (ValueError, RecursionError, OSError) as error:
+    except OSError as error:
+        raise _damaged(path, str(error)) from None
+    return App(name, config, settings, pinned)
+
+
+def parsed(text: bytes, path: Path, pinned: bool = False) -> dict:
+    """The settings that an app.json holds.
+
+    :param path: where the text is from.
+    :param pinned: it may be older than this djangoctl.
+    :raises ConfigError: they are damaged, or of a newer version.
+    """
+    try:
+        settings = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
     if not isinstance(settings, dict):
         raise _damaged(path, f"found {_shown(settings)}, expected a mapping")
     settings = upgraded(settings, path)
     if wrong := next(problems(settings, pinned), ""):
         raise _damaged(path, wrong)
-    return App(name, config, settings, pinned)
+    return settings
+
+
+def load_for(name: str, release: str) -> App:
+    """Read the app as a process of a release starts with it: by its id, or by one of the links `current` and `next`.
+
+    :raises ConfigError: there is no such app, or its configuration cannot be read.
+    """
+    copies = CONFIG_ROOT / name / "next"
+    if release == "next" and NAME.fullmatch(name) and copies.exists():
+        return load(name, config=copies)
+    return load(name, pinned=release == "current")
 
 
 def upgraded(settings: dict, path: Path) -> dict:

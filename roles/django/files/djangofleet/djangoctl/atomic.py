@@ -16,8 +16,10 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")
 
 
-def write(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
+def write(path: Path, content: str | bytes, *, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
     """Replace a file by rename, once its content is on the disk.
+
+    :param owner: the ids of user and group; those of the caller if not given.
 
     :raises OSError: the disk is full or read-only. The file is as it was, and nothing is left beside it.
     """
@@ -29,6 +31,8 @@ def write(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(content.encode() if isinstance(content, str) else content)
             handle.flush()
+            if owner:
+                os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         os.replace(temporary, path)

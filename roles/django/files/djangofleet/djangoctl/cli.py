@@ -17,7 +17,7 @@ from pathlib import Path
 
 from . import __version__, atomic, health, launch, output, swap, tree, units
 from . import release as releases
-from .app import App, load, names
+from .app import App, load, load_for, names
 from .build import Source, build
 from .errors import BuildError, ConfigError, CtlError, Interrupted, UnhealthyError, refused
 from .fetch import fetch
@@ -395,7 +395,7 @@ def main(words: list[str]) -> int:
     as_json = "--json" in words
     try:
         if len(words) > 2 and words[1] == "exec":  # every process of an app starts here: skip argparse
-            launch.run(load(words[0], pinned=words[2] == "current"), words[2], words[3:])
+            launch.run(load_for(words[0], words[2]), words[2], words[3:])
         os.umask(0o022)  # with a stricter umask of the caller, Nginx could not read static files
         outcome = _run(words)
     except Interrupted as stop:

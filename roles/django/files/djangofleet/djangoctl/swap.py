@@ -3,6 +3,9 @@
 The service and its stand-in list the same socket, so the kernel shares new connections between those of them that are
 up. The stand-in starts the new release first and passes the gate. Only then does `current` point to that release and
 the service restart, while the stand-in answers.
+
+The role writes the configuration whenever it runs, and asks for no lock. So an activation copies it once, and works
+with the copies alone: what passes the gate is what is pinned and installed, byte for byte.
 """
 
 from __future__ import annotations
@@ -10,14 +13,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import release as releases
 from . import units, workers
-from .app import App, load
-from .atomic import beside
+from .app import App, load, parsed
+from .atomic import write
 from .errors import ActivationError, ConfigError, GateError
 from .hooks import run_hooks
 from .prune import prune
@@ -88,9 +92,10 @@ def activate(
     require_good(app, release)
     if not pending(app, release.id, system):
         return False
-    before, _pin = _last_started(app)
+    before, previous_pin = _last_started(app)
     if not allow_schema_ahead:
         _require_schema(app, release, before)
+    app = copy_configuration(app, release.path)
     sockets = units.sockets(app)
     units.require_usable(app, sockets[0])
     units.prepare(app, sockets, system)
@@ -99,7 +104,7 @@ def activate(
     _start_stand_in(app, release, system)
     try:
         publish(app, release)
-        previous_pin = pin_configuration(app, release.path)
+        point(app.pinned, app.config)
     except OSError:  # a full disk: nothing was put live, so visitors must not see it either
         _stop_stand_in(app, system)
         raise
@@ -121,7 +126,7 @@ def _last_started(app: App) -> tuple[str | None, Path | None]:
     """
     record, live = read_json(app.root / "live.json"), releases.live_id(app)
     pin = app.pinned.resolve() if app.pinned.exists() else None
-    recorded, recorded_pin = record.get("release"), app.config / record.get("pin", app.pinned.name)
+    recorded, recorded_pin = record.get("release"), app.pinned.parent / record.get("pin", app.pinned.name)
     if recorded and recorded_pin.is_dir() and (app.releases / recorded).is_dir():
         return recorded, recorded_pin.resolve()
     return live, pin
@@ -221,46 +226,56 @@ def previous(app: App) -> Release:
     )
 
 
-def pin_configuration(app: App, release: Path | None = None) -> Path | None:
-    """Pin the configuration as the role last wrote it, together with the release that it is for.
+def copy_configuration(app: App, release: Path) -> App:
+    """Copy the configuration as the role last wrote it, together with the release that it is for.
 
-    Both change in one step. Between two, a reboot would start a release with a configuration that no gate has seen.
+    The copies are pinned by a link, which changes configuration and release in one step. Between two, a reboot would
+    start a release with a configuration that no gate has seen.
 
-    :param release: the live one by default.
-    :returns: the directory of the configuration that the service has started with last, if any.
+    :returns: the app as the copies configure it.
+    :raises ConfigError: an older role has written the configuration, without units.
     """
-    before, live = _last_started(app)[1], app.pinned.resolve() if app.pinned.exists() else None
-    release = release or (app.current.resolve() if app.current.exists() else None)
-    names = ["app.json", "env", *(f"units/{path.name}" for path in app.units)]
-    contents = b"".join(b"%b\0%b\0" % (name.encode(), (app.config / name).read_bytes()) for name in names)
-    directory = app.config / f".live-{hashlib.sha256(contents + str(release).encode()).hexdigest()[:12]}"
-    for stale in set(app.config.glob(".live-*")) - {directory, before, live}:
+    contents = _contents(app)
+    digest = hashlib.sha256(b"".join(b"%b\0%b\0" % (name.encode(), text) for name, text in contents.items()))
+    digest.update(str(release).encode())
+    home = app.pinned.parent
+    directory = home / f".live-{digest.hexdigest()[:12]}"
+    before = _last_started(app)[1]
+    used = {before, *(link.resolve() for link in (app.pinned, app.next_pinned) if link.exists())} - {None}
+    for stale in set(home.glob(".live-*")) - {directory, *used}:
         shutil.rmtree(stale)
-    for pin in {before, live} - {None}:
+    for pin in used:
         units.adopt(app, pin)
     for path in (directory, directory / "units"):
         path.mkdir(mode=0o750, exist_ok=True)
-        os.chown(path, app.config.stat().st_uid, app.config.stat().st_gid)
-    for name in names:
-        # Replace each file by rename. An unchanged configuration has the same digest: this directory is in use already.
-        source, target = app.config / name, directory / name
-        temporary = beside(target)
-        shutil.copy2(source, temporary)
-        os.chown(temporary, source.stat().st_uid, source.stat().st_gid)
-        os.replace(temporary, target)
-    if release:
-        point(directory / "release", release)
+        os.chown(path, home.stat().st_uid, home.stat().st_gid)
+    for name, text in contents.items():
+        # By rename: an unchanged configuration has the same digest, and this directory is in use already.
+        seen = (app.config / name).stat()
+        write(directory / name, text, mode=stat.S_IMODE(seen.st_mode), owner=(seen.st_uid, seen.st_gid))
+    point(directory / "release", release)
     record = read_json(app.root / "live.json")
     if before and record and "pin" not in record:  # an older djangoctl wrote it
         write_json(app.root / "live.json", {**record, "pin": before.name})
-    point(app.pinned, directory)
-    return before
+    return load(app.name, config=directory)
+
+
+def _contents(app: App) -> dict[str, bytes]:
+    """The files that are pinned, by name, each read once. app.json tells which units there are."""
+    path = app.config / "app.json"
+    settings = path.read_bytes()
+    names = ["env", *(f"units/{name}" for name in sorted(parsed(settings, path)["unit_files"]))]
+    try:
+        return {"app.json": settings} | {name: (app.config / name).read_bytes() for name in names}
+    except FileNotFoundError as error:
+        raise ConfigError(f"{error.filename} is missing", hint="run site.yml, which writes the app's units") from None
 
 
 def _start_stand_in(app: App, release: Release, system: Systemd) -> None:
     unit = units.stand_in(app)
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     _stop_stand_in(app, system)  # an interrupted activation may have left one behind
+    point(app.next_pinned, app.config)
     point(app.next_link, release.path)
     if system.control("start", unit).returncode != 0 or not _wait_for_workers(app, unit):
         log = system.journal(unit, JOURNAL_LINES, since)
@@ -302,7 +317,7 @@ def _restart_service(
         if previous_pin:
             previous = _put_back_configuration(app, previous_pin, system)
         else:  # it went when somebody removed the app and kept its data: what is pinned names the release to start
-            pin_configuration(app, app.releases / before)
+            point(app.pinned, copy_configuration(app, app.releases / before).config)
         publish(app, Release(app.releases / before, {}))
         state = f"release {before} was put back"
         if _start_all(previous, system, started=[*app["processes"], *app["timers"]]):
@@ -366,4 +381,5 @@ def _workers(directory: Path) -> int:
 def _stop_stand_in(app: App, system: Systemd) -> None:
     system.control("stop", units.stand_in(app))
     system.control("reset-failed", units.stand_in(app))
-    app.next_link.unlink(missing_ok=True)
+    for link in (app.next_link, app.next_pinned):
+        link.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO
 
-from .app import App, load
+from .app import App, load_for
 from .errors import Interrupted
 
 ENTRY = "/usr/local/bin/djangoctl"
@@ -157,8 +157,8 @@ class Systemd:
 
         :param sandbox: unit settings that replace the service's sandbox.
         """
-        if release == "current":
-            app = load(app.name, pinned=True)
+        if release in ("current", "next"):
+            app = load_for(app.name, release)
         files = [f"EnvironmentFile=-{app.secret}", f"EnvironmentFile={app.settings_file.parent}/env"]
         properties = [*files, *(app["sandbox"] if sandbox is None else sandbox)]
         return self.run(app, [ENTRY, app.name, "exec", release, *words], properties=properties, **options)
