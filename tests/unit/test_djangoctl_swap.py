@@ -700,6 +700,20 @@ def test_the_configuration_of_a_release_that_fails_its_gate_is_not_pinned(app, m
     assert live_configuration(app) == ("", app["keep_releases"])
 
 
+def test_a_secret_key_of_a_release_that_fails_its_gate_is_not_pinned(app, make_release, system):
+    """The hosts of an app may be given another one, and a service may restart at any moment."""
+    (app.config / "secret").write_text("SECRET_KEY=one\n")
+    swap.activate(app, make_release(app, "old"), system)
+    (app.config / "secret").write_text("SECRET_KEY=two\n")
+    system.failing["start", NEXT] = 1
+    with pytest.raises(GateError):
+        swap.activate(app, releases.read(app, "old"), system)
+    assert load("shop", pinned=True).secret.read_text() == "SECRET_KEY=one\n"
+    assert swap.activate(app, releases.read(app, "old"), system)
+    assert load("shop", pinned=True).secret.read_text() == "SECRET_KEY=two\n"
+    assert not swap.pending(app, "old", system)
+
+
 def test_the_previous_configuration_is_pinned_again_when_a_release_does_not_start(app, make_release, system, old):
     configure(app, "A=1\n", keep_releases=7)
     system.failing["restart", SERVICE] = 1

@@ -121,15 +121,24 @@ def test_manage_runs_as_the_service_does(calls, make_app):
     assert words[words.index("--") + 1 :] == [systemd.ENTRY, "shop", "exec", "v1-1", "manage.py", "migrate"]
 
 
-@pytest.mark.parametrize(("release", "env"), [("current", "live/env"), ("v1-1", "env"), ("next", "next/env")])
+@pytest.mark.parametrize(("release", "env"), [("current", "live"), ("v1-1", "."), ("next", "next")])
 def test_the_live_release_runs_with_its_pinned_environment(calls, make_app, release, env):
     app = make_app(sandbox=["PrivateTmp=yes"])
+    (app.config / "secret").write_text("SECRET_KEY=one\n")
     point(app.next_pinned, pin(app).config)
     coming = make_app(sandbox=["PrivateTmp=no"])
     systemd.Systemd().manage(coming, release, ["manage.py", "shell"])
     assert ("--property=PrivateTmp=yes" in calls[0][0]) is (release != "v1-1")
     files = [word.rpartition("=")[2] for word in calls[0][0] if word.startswith("--property=EnvironmentFile=")]
-    assert files[:2] == [f"-{app.secret}", f"{app.config}/{env}"]
+    assert files[:2] == [f"-{app.config / env}/secret", f"{app.config / env}/env"]
+
+
+def test_what_an_older_djangoctl_pinned_runs_with_the_one_key(calls, make_app):
+    app = make_app()
+    pin(app)
+    (app.config / "secret").write_text("SECRET_KEY=one\n")
+    systemd.Systemd().manage(app, "current", ["manage.py", "shell"])
+    assert f"--property=EnvironmentFile=-{app.config}/secret" in calls[0][0]
 
 
 def test_manage_in_another_sandbox(calls, make_app):

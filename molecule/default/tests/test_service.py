@@ -121,7 +121,10 @@ def test_secrets_are_shown_nowhere(host):
     readable = host.run(
         f"grep -rlF --exclude-dir=proc --exclude-dir=sys -e '{secret}' /etc /srv /var/log /run /usr/local /opt"
     )
-    assert readable.stdout.split() == ["/etc/djangofleet/guestbook/secret"]
+    found, home = readable.stdout.split(), "/etc/djangofleet/guestbook"
+    assert f"{home}/secret" in found
+    assert {re.sub(r"/\.live-\w+", "", path) for path in found} == {f"{home}/secret"}, "it is pinned, and nowhere else"
+    assert {host.file(path).mode for path in found} == {0o600}
 
 
 def test_djangoctl_reports(host):

@@ -116,7 +116,7 @@ class App:
 
     @property
     def pinned(self) -> Path:
-        """The pinned configuration: a link to copies of env, app.json and units, as the live release was activated.
+        """The pinned configuration: a link to copies of env, secret, app.json and units that the gate has tried.
 
         The role writes the configuration of the next activation beside it. Until that passes its gate, a service that
         restarts, after a crash or a reboot, starts with the pinned one.
@@ -135,8 +135,12 @@ class App:
 
     @property
     def secret(self) -> Path:
-        """The generated SECRET_KEY, in the format of an environment file."""
-        return CONFIG_ROOT / self.name / "secret"  # as above
+        """The generated SECRET_KEY, in the format of an environment file.
+
+        It is copied with the rest. What an older djangoctl pinned has no copy of it, and neither has a rehearsal.
+        """
+        copy = self.settings_file.with_name("secret")
+        return copy if copy.exists() else self.pinned.with_name("secret")
 
     @property
     def site(self) -> dict:

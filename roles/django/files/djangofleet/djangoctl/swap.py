@@ -264,7 +264,8 @@ def _contents(app: App) -> dict[str, bytes]:
     """The files that are pinned, by name, each read once. app.json tells which units there are."""
     path = app.config / "app.json"
     settings = path.read_bytes()
-    names = ["env", *(f"units/{name}" for name in sorted(parsed(settings, path)["unit_files"]))]
+    names = ["env", *(["secret"] if (app.config / "secret").exists() else [])]
+    names += [f"units/{name}" for name in sorted(parsed(settings, path)["unit_files"])]
     try:
         return {"app.json": settings} | {name: (app.config / name).read_bytes() for name in names}
     except FileNotFoundError as error:
