@@ -808,6 +808,69 @@ def test_a_release_is_put_back_on_a_host_that_the_app_was_removed_from(app, make
     assert (releases.live_id(app), launch.resolve(load("shop", pinned=True), "current").name) == ("old", "old")
 
 
+def spoil_settings(pin):
+    (pin / "app.json").write_text("{")
+
+
+def lose_unit(pin):
+    (pin / "units" / SERVICE).unlink()
+
+
+def lose_environment(pin):
+    (pin / "env").unlink()
+
+
+@pytest.mark.parametrize("damage", [spoil_settings, lose_unit, lose_environment])
+def test_a_release_whose_configuration_is_damaged_is_put_back_with_the_new_one(app, make_release, system, old, damage):
+    pin = app.pinned.resolve()
+    damage(pin)
+    configure(app, "A=1\n")
+    system.failing["restart", SERVICE] = 1
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(app, make_release(app, "new"), system)
+    assert (system.up, releases.live_id(app)) == ({SOCKET, SERVICE}, "old")
+    assert live_configuration(app)[0] == "A=1\n"
+    said = caught.value.state
+    assert said.startswith("release old was put back, with the new configuration, since its own is damaged (")
+    assert str(pin) in said or str(app.pinned) in said
+    assert launch.resolve(load("shop", pinned=True), "current").name == "old"
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [
+        ("service", "nothing serves"),
+        ("process", "release new serves, but not all of its processes run"),
+    ],
+)
+def test_a_release_that_cannot_be_put_back_leaves_no_stand_in(
+    make_app, make_release, system, old, monkeypatch, fails, said
+):
+    app = make_app(processes=["django-shop-mail.service"])
+    system.failing["restart", SERVICE if fails == "service" else "django-shop-mail.service"] = 1
+    work = swap.point
+
+    def full(link, target):
+        if target == app.releases / "old":
+            raise OSError(28, "No space left on device", str(link))
+        work(link, target)
+
+    monkeypatch.setattr(swap, "point", full)
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(app, make_release(app, "new"), system)
+    assert NEXT not in system.up
+    assert not os.path.lexists(app.next_link)
+    assert caught.value.state == f"{said}: release old could not be put back: {app.current}: No space left on device"
+
+
+def test_a_first_release_whose_process_does_not_start_serves(make_app, make_release, system):
+    app = make_app(processes=["django-shop-mail.service"])
+    system.failing["restart", "django-shop-mail.service"] = 1
+    with pytest.raises(ActivationError) as caught:
+        swap.activate(app, make_release(app, "one"), system)
+    assert caught.value.state == "release one serves, but not all of its processes run"
+
+
 def test_the_configuration_of_a_first_release_that_does_not_start_stays_pinned(app, make_release, system):
     """There is no previous configuration, and the service has to read one to start."""
     configure(app, "A=1\n")

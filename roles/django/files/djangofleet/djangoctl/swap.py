@@ -22,7 +22,7 @@ from . import release as releases
 from . import units, workers
 from .app import App, load, parsed
 from .atomic import write
-from .errors import ActivationError, ConfigError, GateError
+from .errors import ActivationError, ConfigError, GateError, refused
 from .hooks import run_hooks
 from .prune import prune
 from .release import GOOD, Release, now, point, read_json, write_json
@@ -105,12 +105,10 @@ def activate(
     try:
         publish(app, release)
         point(app.pinned, app.config)
-    except OSError:  # a full disk: nothing was put live, so visitors must not see it either
+        point(app.current, release.path)
+        _restart_service(app, release, before, previous_pin, sockets, system)
+    finally:  # also on a full disk: visitors must not see for a while what is not live
         _stop_stand_in(app, system)
-        raise
-    point(app.current, release.path)
-    _restart_service(app, release, before, previous_pin, sockets, system)
-    _stop_stand_in(app, system)
     units.remove_others(app, sockets, system)
     _record_live(app, release, sockets, bad=before if rolls_back else None)
     run_hooks(app, release, system, "after_activate")
@@ -311,20 +309,15 @@ def _restart_service(
     if not failure:
         return
     log = "\n".join(filter(None, [failure, system.journal(units.service(app), JOURNAL_LINES, since)]))
-    state = "nothing serves"
+    state = (
+        f"release {release.id} serves, but not all of its processes run" if _serves(app, system) else "nothing serves"
+    )
     if before:
-        point(app.current, app.releases / before)  # first: what an older djangoctl pinned names no release itself
-        previous = app
-        if previous_pin:
-            previous = _put_back_configuration(app, previous_pin, system)
-        else:  # it went when somebody removed the app and kept its data: what is pinned names the release to start
-            point(app.pinned, copy_configuration(app, app.releases / before).config)
-        publish(app, Release(app.releases / before, {}))
-        state = f"release {before} was put back"
-        if _start_all(previous, system, started=[*app["processes"], *app["timers"]]):
-            up = system.active(units.service(app)) and any((RUN / app.unit).glob("worker-*"))
-            state += ", but not all of its processes run" if up else ", but did not start either: nothing serves"
-    _stop_stand_in(app, system)
+        try:
+            state = _put_back(app, before, previous_pin, system)
+        except (ConfigError, OSError) as error:
+            why = refused(error).message if isinstance(error, OSError) else error.message
+            state = f"{state}: release {before} could not be put back: {why}"
     raise ActivationError(
         f"{app.name}: release {release.id} passed its gate but did not start",
         state=state,
@@ -333,14 +326,47 @@ def _restart_service(
     )
 
 
+def _put_back(app: App, before: str, pin: Path | None, system: Systemd) -> str:
+    """Start the release before with the configuration that it ran with; returns what serves then.
+
+    That configuration is gone where somebody removed the app and kept its data. Where it is gone or damaged, the
+    release starts with the one that the gate has just tried.
+    """
+    point(app.current, app.releases / before)  # first: what an older djangoctl pinned names no release itself
+    previous, damage = app, ""
+    try:
+        previous = _put_back_configuration(app, pin, system) if pin else app
+    except ConfigError as error:
+        damage = f", with the new configuration, since its own is damaged ({error.message})"
+    if previous is app:
+        point(app.pinned, copy_configuration(app, app.releases / before).config)
+    publish(app, Release(app.releases / before, {}))
+    state = f"release {before} was put back{damage}"
+    if _start_all(previous, system, started=[*app["processes"], *app["timers"]]):
+        is_up = _serves(app, system)
+        state += ", but not all of its processes run" if is_up else ", but did not start either: nothing serves"
+    return state
+
+
 def _put_back_configuration(app: App, pin: Path, system: Systemd) -> App:
-    """Pin a previous configuration again and install its units; returns the app as that configures it."""
+    """Pin a previous configuration again and install its units; returns the app as that configures it.
+
+    :raises ConfigError: it is damaged. No unit was changed.
+    """
     sockets = [name for name in units.serving(app) if system.active(name)] or [units.plain_socket(app)]
+    for name in ("env", f"units/{units.plain_socket(app)}", f"units/{units.service(app)}"):
+        if not (pin / name).is_file():
+            raise ConfigError(f"{pin / name} is missing")
     point(app.pinned, pin)
     previous = load(app.name, pinned=True)
     units.install(previous, pin, sockets, system)
     units.remove_others(previous, sockets, system)
     return previous
+
+
+def _serves(app: App, system: Systemd) -> bool:
+    """Whether the service has a worker that answers."""
+    return system.active(units.service(app)) and any((RUN / app.unit).glob("worker-*"))
 
 
 def _start_all(app: App, system: Systemd, started: Sequence[str] = ()) -> str:
