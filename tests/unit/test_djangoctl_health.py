@@ -400,6 +400,14 @@ def test_idle_units_are_faults(busy, system):
     assert found(health.report(busy, system)) == [f"{WORKER} is not active", f"{TIMER} is not active"]
 
 
+def test_processes_are_asked_for_once(busy, system, monkeypatch):
+    """Each question to systemd is a process of its own."""
+    asked, active = [], system.active
+    monkeypatch.setattr(system, "active", lambda unit: asked.append(unit) or active(unit))
+    health.report(busy, system)
+    assert not {WORKER, TIMER} & set(asked), "`systemctl show` has told"
+
+
 @pytest.mark.parametrize(
     ("message", "signal"),
     [

@@ -528,7 +528,7 @@ def test_a_failing_after_activate_hook_leaves_the_release_live(hooked, make_rele
 @pytest.fixture
 def hasty(make_app, old):
     app = make_app(start_timeout=0.2)
-    pin(app)  # the old release waits no longer either
+    shutil.copy(app.config / "app.json", app.pinned)  # the old release waits no longer either
     return app
 
 
@@ -626,7 +626,6 @@ def test_processes_restart_after_the_service_and_are_recorded(make_app, make_rel
     ]
     assert live_json(app)["units"] == ["django-shop-mail.service", "django-shop-tidy.timer"]
     system.up.discard("django-shop-mail.service")
-    assert swap.status(app, system)["idle_units"] == ["django-shop-mail.service"]
     assert swap.pending(app, "new", system)
 
 

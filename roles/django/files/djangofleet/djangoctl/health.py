@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from . import answer, swap, units, workers
+from . import answer, swap, units
 from . import release as releases
 from .app import App, load
 from .errors import ConfigError
@@ -50,7 +50,7 @@ def report(app: App, system: Systemd, *, limit: float = LIMIT) -> dict[str, Any]
     answers = ask(app, live, limit) if is_up and state["socket"] and is_open else []
     result = {
         **state,
-        "idle_units": workers.idle(live, system),
+        "idle_units": [unit for unit in (*live["processes"], *live["timers"]) if not _is_active(shown, unit)],
         "serves": bool(answers) and all(found["ok"] for found in answers),
         "since": _moment(shown, units.service(app), "ActiveEnterTimestamp"),
         "listen": units.listening(app),

@@ -47,7 +47,6 @@ def status(app: App, system: Systemd) -> dict:
         "activated_at": record.get("activated_at"),
         "service": system.active(units.service(app)),
         "socket": system.active(units.socket_name(app)),
-        "idle_units": workers.idle(app, system),
         "maintenance": app.maintenance.exists(),
         "restart_pending": changed
         or _broke_off(app, record)
@@ -73,9 +72,11 @@ def _built_since(app: App, live: str | None, activated_at: str) -> bool:
 def pending(app: App, identity: str, system: Systemd) -> bool:
     """Whether activating that release would change anything."""
     seen = status(app, system)
-    is_open = seen["socket"] and units.is_open(app, units.socket_name(app))
-    up = seen["service"] and is_open and not seen["idle_units"] and system.enabled(units.socket_name(app))
-    return seen["release"] != identity or seen["restart_pending"] or not up
+    socket = units.socket_name(app)
+    is_up = seen["service"] and seen["socket"] and units.is_open(app, socket)
+    if not is_up or seen["restart_pending"] or seen["release"] != identity:
+        return True
+    return bool(workers.idle(app, system)) or not system.enabled(socket)
 
 
 def activate(
