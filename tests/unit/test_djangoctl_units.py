@@ -348,6 +348,24 @@ def test_another_group_may_connect_at_once(make_app, make_release, tmp_path):
     assert not [call for call in system.asked if SOCKET in call and not call.startswith("enable")], "it was closed"
 
 
+def test_an_old_release_is_put_back_although_its_group_has_gone(
+    make_app, make_release, system, old, monkeypatch, tmp_path
+):
+    system.needed, path = set(), tmp_path / "x.sock"
+    swap.activate(make_app(listen=str(path)), old, system)
+    swap.activate(make_app(listen=str(path)), make_release(make_app(listen=str(path)), "newer"), system)
+    pinned = make_app(listen=str(path)).pinned / "units" / SOCKET
+    pinned.write_text(pinned.read_text() + "SocketGroup=gone\n")
+    system.failing["restart", SERVICE] = 1
+    app = make_app(listen=str(path))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        with pytest.raises(ActivationError) as caught:
+            swap.activate(app, make_release(app, "new"), system)
+    assert caught.value.state == "release newer was put back"
+    assert (live_id(app), SERVICE in system.up, NEXT in system.up) == ("newer", True, False)
+
+
 # Which units
 
 

@@ -258,10 +258,15 @@ def install(app: App, pin: Path, names: list[str], system: Systemd) -> str:
     # systemd hands over every open socket that belongs to a service. One that is left is closed before the restart.
     if left := [name for name in installed(app) if name.endswith(".socket") and name not in names]:
         system.control("stop", *left)
-    _give_to_group(texts[names[0]])
     # Only a boot follows the links that this makes. A reload takes as long as the rest of a swap on a busy host.
     result = system.control("enable", "--quiet", "--no-reload", *names, service(app))
-    return (result.stderr.strip() or "systemctl enable failed") if result.returncode else ""
+    if result.returncode:
+        return result.stderr.strip() or "systemctl enable failed"
+    try:
+        _give_to_group(texts[names[0]])
+    except (LookupError, OSError) as error:  # what is put back may name a group that has gone since
+        return f"{names[0]}: {error}"
+    return ""
 
 
 def _give_to_group(text: str) -> None:
