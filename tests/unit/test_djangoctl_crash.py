@@ -305,6 +305,8 @@ class Trial:
         said = json.loads(asked["out"])
         if said["service"] and not said["restart_pending"] and said["release"] != serving.get("release"):
             return [f"status says {said['release']}, and {serving.get('release')} serves"]
+        if serving and serving["env"] != f"NAME={serving['unit']}\n" and not said["restart_pending"]:
+            return ["status does not say that the service runs with the unit of another configuration"]
         return []
 
     def again(self, *, reboot: bool) -> list[str]:
@@ -326,7 +328,7 @@ def gated(answer: dict[str, Any]) -> tuple[Any, ...]:
     """What of an answer has to have passed a gate together.
 
     The unit files are not part of it. They are installed one by one after the configuration has been pinned, so that a
-    reboot in between starts the new release with units of the old one.
+    reboot in between starts the new release with units of the old one. `status` says so, and the next run heals it.
     """
     return answer["release"], answer["env"], answer["timeout"]
 

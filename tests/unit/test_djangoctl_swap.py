@@ -894,6 +894,18 @@ def test_a_configuration_that_was_pinned_and_never_started_does_not_stay(app, ma
     assert not swap.pending(app, "old", system)
 
 
+def test_a_rollback_leaves_a_release_that_was_pinned_and_never_started(app, make_release, system, old, monkeypatch):
+    """The host went down before it had started, and boots it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(swap, "_restart_service", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            swap.activate(app, make_release(app, "new"), system)
+    assert (releases.live_id(app), swap.status(app, system)["restart_pending"]) == ("new", True)
+    assert swap.previous(app).id == "old"
+    assert swap.activate(app, old, system, rolls_back=True)
+    assert releases.live_id(app) == "old"
+
+
 def copies(app):
     return {path.name for path in app.config.glob(".live-*")}
 

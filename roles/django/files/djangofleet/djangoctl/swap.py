@@ -301,6 +301,10 @@ def _restart_service(
 ) -> None:
     """Restart the service, processes and timers on `current`; put the previous release back if that fails.
 
+    The service starts from what a boot would start from. So a host that goes down before a release that does not start
+    has been given up serves nothing after its boot, until the next activation or rollback. Only a release that has
+    served as the stand-in, and does not as the service, gets there.
+
     :param before: the release that was live.
     :param previous_pin: the pinned configuration that it ran with.
     :param sockets: the socket units that the service is to listen on.
