@@ -338,24 +338,27 @@ def _put_back(app: App, before: str, pin: Path | None, system: Systemd) -> str:
     release starts with the one that the gate has just tried.
     """
     point(app.current, app.releases / before)  # first: what an older djangoctl pinned names no release itself
-    previous, damage = app, ""
+    previous, flaw = app, ""
     try:
-        previous = _put_back_configuration(app, pin, system) if pin else app
+        if pin:
+            previous, failure = _put_back_configuration(app, pin, system)
+            flaw = f", but not all of its units ({failure})" if failure else ""
     except ConfigError as error:
-        damage = f", with the new configuration, since its own is damaged ({error.message})"
+        flaw = f", with the new configuration, since its own is damaged ({error.message})"
     if previous is app:
         point(app.pinned, copy_configuration(app, app.releases / before).config)
     publish(app, Release(app.releases / before, {}))
-    state = f"release {before} was put back{damage}"
+    state = f"release {before} was put back{flaw}"
     if _start_all(previous, system, started=[*app["processes"], *app["timers"]]):
         is_up = _serves(app, system)
         state += ", but not all of its processes run" if is_up else ", but did not start either: nothing serves"
     return state
 
 
-def _put_back_configuration(app: App, pin: Path, system: Systemd) -> App:
-    """Pin a previous configuration again and install its units; returns the app as that configures it.
+def _put_back_configuration(app: App, pin: Path, system: Systemd) -> tuple[App, str]:
+    """Pin a previous configuration again and install its units.
 
+    :returns: the app as that configures it, and what failed of the units; empty if nothing did.
     :raises ConfigError: it is damaged. No unit was changed.
     """
     sockets = [name for name in units.serving(app) if system.active(name)] or [units.plain_socket(app)]
@@ -364,9 +367,9 @@ def _put_back_configuration(app: App, pin: Path, system: Systemd) -> App:
             raise ConfigError(f"{pin / name} is missing")
     point(app.pinned, pin)
     previous = load(app.name, pinned=True)
-    units.install(previous, pin, sockets, system)
+    failure = units.install(previous, pin, sockets, system)
     units.remove_others(previous, sockets, system)
-    return previous
+    return previous, failure
 
 
 def _serves(app: App, system: Systemd) -> bool:
