@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from djangoctl import lock
-from djangoctl.errors import LockedError
+from djangoctl.errors import Interrupted, LockedError
+from djangoctl.interrupt import finished_first
 
 LIBRARY = Path(lock.__file__).resolve().parents[1]
 MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
@@ -123,6 +124,27 @@ def test_the_earlier_rollout_waits_for_a_limited_time(make_app, holder, monkeypa
     monkeypatch.setattr(lock, "WAIT", 0.5)
     with pytest.raises(LockedError), lock.held(make_app(), "build v2-1"):
         pytest.fail("two had the lock")
+
+
+@pytest.mark.parametrize("holder", ["2026-01-01T00:00:01"], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_wait_of_an_action_that_is_finished_first(make_app, holder, monkeypatch, number):
+    monkeypatch.setenv("DJANGOCTL_ROLLOUT", "2026-01-01T00:00:00")
+    monkeypatch.setattr(lock, "WAIT", 5)
+    app = make_app()
+    sender = threading.Timer(0.3, os.kill, (os.getpid(), number))
+    sender.start()
+    with pytest.raises(Interrupted), finished_first(), lock.held(app, "activate v2-1"):
+        pytest.fail("two had the lock")
+    assert holder.poll() is None
+
+
+def test_a_signal_does_not_end_what_has_the_lock(make_app):
+    app = make_app()
+    with finished_first() as came, lock.held(app, "activate v2-1"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert lock.holder(app)["pid"] == os.getpid()
+    assert came == [signal.SIGTERM]
 
 
 def test_apps_do_not_wait_for_each_other(make_app, holder):

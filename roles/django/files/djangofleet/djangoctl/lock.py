@@ -16,6 +16,7 @@ from typing import IO
 
 from .app import App
 from .errors import CtlError, LockedError
+from .interrupt import interruptible
 from .release import now
 
 RUN = Path(os.environ.get("DJANGOFLEET_RUN", "/run/djangofleet"))
@@ -58,7 +59,9 @@ def held(app: App, action: str) -> Iterator[None]:
     :raises LockedError: somebody else holds it; the text says who, since when and for what.
     """
     _own_directory()
-    with _locked(app) as handle:
+    with interruptible():  # nothing has begun: a signal ends the wait, also of an action that is finished first
+        handle = _locked(app)
+    with handle:
         me = {"actor": actor(), "action": action, "since": now(), "pid": os.getpid()}
         with suppress(OSError):  # a full /run: the lock is held all the same, and its holder has no name
             handle.truncate(0)
