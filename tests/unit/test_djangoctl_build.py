@@ -878,11 +878,64 @@ def test_a_disk_that_fills_up_during_the_build(make_app, project, failure, monke
     def full(*_words, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(builds.shutil, "copytree", full)
+    monkeypatch.setattr(tree.shutil, "copyfileobj", full)
     error = failure(make_app(), project())
     assert error.code == 4
     assert "No space left on device" in error.message
     assert error.message.startswith("shop: ")
+
+
+def test_a_link_that_is_put_into_a_directory_while_it_is_copied(make_app, project, system, tmp_path, monkeypatch):
+    """Whoever owns the directory of `--tree` may put a link there at any moment, and root copies."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/key").write_text("s3cret")
+    root = project(PROJECT | {"docs/key": "mine", "key": "mine"}).tree
+
+    def swap():
+        if not (root / "key").is_symlink():
+            (root / "key").unlink()
+            (root / "key").symlink_to(tmp_path / "outside/key")
+            shutil.rmtree(root / "docs")
+            (root / "docs").symlink_to(tmp_path / "outside")
+
+    class Scan:
+        """What os.scandir gives, with a swap between what it has read and what becomes of that."""
+
+        def __init__(self, where="."):
+            with scandir(where) as found:
+                self.entries = list(found)
+
+        def __iter__(self):
+            return iter(self.entries)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_words):
+            swap()
+
+    def listed(where="."):
+        names = listdir(where)
+        if "manage.py" in names:
+            swap()
+        return names
+
+    scandir, listdir = os.scandir, os.listdir
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", Scan)
+        patch.setattr(os, "listdir", listed)
+        build(make_app(), "v1-1", Source(tree=root), system)
+    copied = [path for path in (tmp_path / "srv/shop/releases/v1-1/source").rglob("*") if not path.is_symlink()]
+    assert not [path for path in copied if path.is_file() and path.read_text() == "s3cret"]
+
+
+def test_a_directory_is_copied_with_its_times_and_without_fifos(make_app, project, system):
+    source = project()
+    os.utime(source.tree / "manage.py", (1, 1_000_000_000))
+    os.mkfifo(source.tree / "control")
+    release = build(make_app(), "v1-1", source, system)
+    assert (release.path / "source/manage.py").stat().st_mtime == 1_000_000_000
+    assert not (release.path / "source/control").exists()
 
 
 def test_an_archive_that_is_damaged(make_app, failure, tmp_path):

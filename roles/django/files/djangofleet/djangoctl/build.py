@@ -155,7 +155,8 @@ class Build:
     def fetch(self) -> None:
         """Put the source into the release. An archive is unpacked in the sandbox: its members may be links too."""
         if self.source.tree:
-            shutil.copytree(self.source.tree, self.tree, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+            with tree.directory(self.source.tree) as source, tree.directory(self.release.path) as release:
+                tree.copy(".", source, self.tree.name, release, self.steps.root, without=[".git"])
         else:
             self.tree.mkdir()
         if self.source.archive:

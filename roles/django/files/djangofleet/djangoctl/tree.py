@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -139,13 +139,23 @@ def discard(name: str, parent: int) -> None:
         os.unlink(name, dir_fd=parent)
 
 
-def copy(name: str, source: int, copied: str, target: int, owner: Owner, *, limit: int | None = None) -> None:
+def copy(
+    name: str,
+    source: int,
+    copied: str,
+    target: int,
+    owner: Owner,
+    *,
+    limit: int | None = None,
+    without: Collection[str] = (),
+) -> None:
     """Copy a file, a link or a tree from one directory into another, where nothing has that name.
 
-    Fifos, sockets and devices are left out.
+    Fifos, sockets and devices are left out. A link is never followed, also one that appears during the copy.
 
     :param copied: the name of the copy.
     :param limit: leave out files of more bytes.
+    :param without: names that are left out, at any depth.
     """
     info = os.stat(name, dir_fd=source, follow_symlinks=False)
     if stat.S_ISLNK(info.st_mode):
@@ -156,8 +166,8 @@ def copy(name: str, source: int, copied: str, target: int, owner: Owner, *, limi
         below = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=source)
         into = os.open(copied, DIRECTORY | os.O_NOFOLLOW, dir_fd=target)
         try:
-            for entry in sorted(os.listdir(below)):
-                copy(entry, below, entry, into, owner, limit=limit)
+            for entry in sorted(set(os.listdir(below)) - set(without)):
+                copy(entry, below, entry, into, owner, limit=limit, without=without)
             _finish(into, info.st_mode, owner)
         finally:
             os.close(below)
@@ -165,6 +175,8 @@ def copy(name: str, source: int, copied: str, target: int, owner: Owner, *, limi
     elif stat.S_ISREG(info.st_mode) and (limit is None or info.st_size <= limit):
         with open_file(name, source) as original, os.fdopen(os.open(copied, NEW, 0o600, dir_fd=target), "wb") as file:
             shutil.copyfileobj(original, file)
+            file.flush()  # a later write would change the time
+            os.utime(file.fileno(), ns=(info.st_atime_ns, info.st_mtime_ns))
             _finish(file.fileno(), info.st_mode, owner)
 
 
