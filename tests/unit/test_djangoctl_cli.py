@@ -108,6 +108,34 @@ def test_each_failure_has_its_code_and_is_audited(ctl, app, make_release, monkey
     assert noted == 2 * [("activate", False, "it 'broke'")]
 
 
+HOSTILE = "red \x1b[31m\x1b]0;title\x07 \x9b2J \x7f \r back \u202e and \udcff\ttab\nline ünï"
+SHOWN = r"red \x1b[31m\x1b]0;title\x07 \x9b2J \x7f \r back \u202e and \udcff" + "\ttab\nline ünï"
+
+
+def test_what_a_project_prints_does_not_act_on_the_terminal(ctl, app, make_release, monkeypatch):
+    make_release(app, "v1-1")
+    fail_with(monkeypatch, errors.BuildError(HOSTILE, log=HOSTILE, facts={"faults": [{"found": HOSTILE}]}))
+    err = ctl("shop", "activate", "v1-1")[2]
+    assert err == f"djangoctl: {SHOWN}\n\n{SHOWN}\n\n"
+    found = ctl("shop", "activate", "v1-1", "--json")[1]
+    assert (found["message"], found["log"], found["faults"]) == (SHOWN, SHOWN, [{"found": SHOWN}])
+
+
+def test_what_a_record_holds_does_not_act_on_the_terminal(ctl, app, make_release):
+    make_release(app, "v1-1", error=HOSTILE, state="failed")
+    assert SHOWN in ctl("shop", "releases")[1]
+    assert ctl("shop", "releases", "--json")[1]["releases"][0]["error"] == SHOWN
+
+
+def test_a_failure_shows_and_records_no_credentials(ctl, app, make_release, monkeypatch):
+    make_release(app, "v1-1")
+    text = "from https://t0ken@example.com/x and postgres://me:t0ken@db/shop"
+    fail_with(monkeypatch, errors.BuildError(text, log=text))
+    shown = "from https://***@example.com/x and postgres://***@db/shop"
+    assert ctl("shop", "activate", "v1-1")[2] == f"djangoctl: {shown}\n\n{shown}\n\n"
+    assert audited()[-1]["error"] == shown
+
+
 def fail_unexpectedly(system, monkeypatch):
     fail_with(monkeypatch, errors.CtlError("it broke"))
 

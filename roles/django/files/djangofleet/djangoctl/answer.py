@@ -114,6 +114,14 @@ def own_addresses(domain: str, site: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"{scheme}://{domain}{port}{site['path']}" for port in ("", f":{site['port']}"))
 
 
+def _host_of(address: str) -> str:
+    """The host of an address; empty where a site sends what is none."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
+
+
 def judge(answer: Answer, domain: str, site: Mapping[str, Any]) -> tuple[bool, str]:
     """Whether an answer is well, and what is to be said about it."""
     lowest, highest = site["status_min"], site["status_max"]
@@ -123,7 +131,7 @@ def judge(answer: Answer, domain: str, site: Mapping[str, Any]) -> tuple[bool, s
         return True, "in maintenance"
     if answer.status in REDIRECTS and answer.location in own_addresses(domain, site):
         return False, f"{answer.status} to itself, without end: the app does not see that it is asked over HTTPS"
-    if answer.status in REDIRECTS and urlsplit(answer.location).hostname in site["domains"]:
+    if answer.status in REDIRECTS and _host_of(answer.location) in site["domains"]:
         return True, f"{answer.status} to {answer.location}"
     # A range that 400 lies within does not mean it: Django answers so to a host or a proxy that it does not trust.
     if answer.status == BAD_REQUEST and BAD_REQUEST not in (lowest, highest):
@@ -147,6 +155,6 @@ def seen(
         "ok": is_well,
         "status": answer.status,
         "seconds": round(seconds, 3),
-        "verdict": verdict,
+        "verdict": "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in verdict),  # a site may say it
         "certificate": answer.certificate,
     }

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import errno
+import re
+
+CREDENTIALS = re.compile(r"://[^/\s]*@")  # of an address: a name and a password, or a token
+
+
+def masked(text: str) -> str:
+    """A text without the credentials of its addresses: what git, uv or a project print is shown, recorded and kept."""
+    return CREDENTIALS.sub("://***@", text)
 
 
 class CtlError(Exception):
@@ -20,8 +28,9 @@ class CtlError(Exception):
     def __init__(
         self, message: str, *, state: str = "", hint: str = "", log: str = "", facts: dict | None = None
     ) -> None:
-        super().__init__(message)
-        self.message, self.state, self.hint, self.log, self.facts = message, state, hint, log, facts or {}
+        super().__init__(masked(message))
+        self.message, self.state, self.hint = masked(message), state, hint
+        self.log, self.facts = masked(log), facts or {}
 
     def as_dict(self) -> dict:
         return {

@@ -104,8 +104,7 @@ class _Git:
 
 
 def _failed(found: str) -> BuildError:
-    # An address may carry a token.
-    return BuildError(re.sub(r"://[^/\s]*@", "://***@", found), state="nothing was changed")
+    return BuildError(found, state="nothing was changed")
 
 
 def _login(repository: str) -> tuple[str, list[str], dict[str, str]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from .errors import CtlError
 
@@ -19,6 +21,9 @@ body{{font:1.2rem/1.5 system-ui;max-width:36rem;margin:20vh auto;padding:0 1rem}
 </html>
 """
 
+# What may not be printable: all but ASCII, and of that all control characters but newline and tab.
+DOUBTFUL = re.compile(r"[^\n\t\x20-\x7e]")
+
 
 def maintenance_page(message: str) -> str:
     return PAGE.format(message=html.escape(message))
@@ -26,13 +31,31 @@ def maintenance_page(message: str) -> str:
 
 def report(error: CtlError, as_json: bool) -> int:
     """Print a failure and return its exit code."""
-    _print(json.dumps(error.as_dict()) if as_json else f"djangoctl: {error}", sys.stdout if as_json else sys.stderr)
+    text = json.dumps(printable(error.as_dict())) if as_json else printable(f"djangoctl: {error}")
+    _print(text, sys.stdout if as_json else sys.stderr)
     return error.code
 
 
 def show(result: dict, as_json: bool) -> None:
     """Print a result."""
+    result = printable(result)
     _print(json.dumps(result) if as_json else render(result), sys.stdout)
+
+
+def printable(value: Any) -> Any:
+    """A text, or what has texts, with control characters written out: those of a log would act on root's terminal.
+
+    JSON gets the same: whoever reads it, such as Ansible, prints its texts too.
+    """
+    if isinstance(value, str):
+        return DOUBTFUL.sub(lambda match: match[0] if match[0].isprintable() else _escaped(match[0]), value)
+    if isinstance(value, Mapping):
+        return {printable(key): printable(inner) for key, inner in value.items()}
+    return [printable(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def _print(text: str, stream) -> None:
