@@ -25,6 +25,9 @@ REQUIREMENT = re.compile(
     r"\s*(?P<name>[\w.-]+)(?=\s|$|[\[=<>~!;,@])\s*(?:\[(?P<extras>[^]]*)\])?\s*(?:===?\s*(?P<version>[^\s;,]+))?"
 )
 
+# A name and a password, or a token. The user of an address for ssh is no secret.
+CREDENTIALS = re.compile(r"(?:(?<=http://)|(?<=https://))[^/\s]+(?=@)")
+
 
 def members(root: str, exclude: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The files and links below a directory in a fixed order, as (relative name, path).
@@ -135,7 +138,13 @@ class ActionModule(ActionBase):
         wheel = wheel_of(package)
         if not wheel:
             named = {"version": label(package), "revision": package}
-            return self._ask({**named, **arguments, "source": {"package": package}}, task_vars)
+            source = {"package": package}
+            if found := CREDENTIALS.search(package):
+                # Apart, so that Ansible keeps them out of the log and of what it shows. Another token is no other code.
+                plain = CREDENTIALS.sub("", package, count=1)
+                named = {"version": label(plain), "revision": plain}
+                source = {"package": plain, "credentials": found[0]}
+            return self._ask({**named, **arguments, "source": source}, task_vars)
         path, extras = os.path.expanduser(wheel), package.removeprefix(wheel)
         if not os.path.isfile(path):
             raise AnsibleActionFail(

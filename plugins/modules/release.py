@@ -59,6 +59,9 @@ options:
       package:
         description: A requirement, or the path of a wheel on the controller; either may have extras.
         type: str
+      credentials:
+        description: What the address in O(source.package) has between C(://) and C(@). Taken from there if not given.
+        type: str
   revision:
     description: What names the source for good, such as a commit. Derived from the content of O(source) if not given.
     type: str
@@ -182,7 +185,8 @@ def words(params: dict, check: bool) -> list[str]:
     """The command line of djangoctl for these parameters."""
     verb = "plan" if check and params["state"] == "migrated" else VERBS[params["state"]]
     result = [params["app"], verb, "--json"]
-    source = params["source"] or {}
+    source = dict(params["source"] or {})
+    source |= {"package": "-"} if source.get("credentials") else {}  # it is in DJANGOCTL_PACKAGE
     sources = [f"--{key}={source[key]}" for key in ("tree", "archive", "package") if source.get(key)]
     if params["state"] == "fetched":
         result.append(f"--version={params['version'] or 'HEAD'}")
@@ -240,6 +244,7 @@ def main() -> None:
                     "path": {"type": "str"},
                     "exclude": {"type": "list", "elements": "str"},
                     "package": {"type": "str"},
+                    "credentials": {"type": "str", "no_log": True},
                 },
             },
             "revision": {"type": "str"},
@@ -273,7 +278,10 @@ def main() -> None:
         module.fail_json(msg="there is no djangoctl on this host: run the role django first")
     os.environ.update({"DJANGOCTL_ACTOR": params["actor"] or "", "DJANGOCTL_ROLLOUT": params["rollout"]})
     # It may have a token, and every user of the host can read a command line.
-    os.environ["DJANGOCTL_REPOSITORY"] = (params["source"] or {}).get("git") or ""
+    source = params["source"] or {}
+    os.environ["DJANGOCTL_REPOSITORY"] = source.get("git") or ""
+    package = (source.get("package") or "").replace("://@", f"://{source.get('credentials') or ''}@", 1)
+    os.environ["DJANGOCTL_PACKAGE"] = package
     code, out, err = module.run_command([PROGRAM, *words(params, module.check_mode)])
     try:
         result = json.loads(out)

@@ -39,6 +39,8 @@ WITHOUT_NETWORK = (
     *("locmem", "locmemcache", "db", "dbcache", "dummy", "dummycache"),
 )
 
+CREDENTIALS = re.compile(r"https?://[^/\s]*@")
+
 PATH_IN_SOURCE = "a path relative to the source"
 DIRECTORY_IN_SOURCE = "a directory relative to the source"
 URL_PATH = "a path that begins and ends with a slash"
@@ -179,6 +181,9 @@ def _source_problems(source: Mapping[str, Any], path: str, is_there: Callable[[s
         yield problem(f"{path}.source.package", package, "a wheel on the controller, or a requirement")
     if source["constraints"] and not package:
         yield problem(f"{path}.source.constraints", ", ".join(source["constraints"]), "it beside package only")
+    # They are written to app.json, which the app reads, and uv runs git with such an address in its command line.
+    if any(CREDENTIALS.search(pin) for pin in source["constraints"]):
+        yield f"{path}.source.constraints: have an address with a name or a token; give pins such as django==5.2.8"
 
 
 def is_on_controller(path: str, kind: str) -> bool:

@@ -58,6 +58,7 @@ class FakeSystemd:
         return self.up
 
     def run(self, app, words, **options):
+        options["given"] = options["stdin"].read().strip() if words[-1] == "-" else ""
         self.ran.append((words, options))
         if words[0] == "tar":
             words = [
@@ -122,6 +123,11 @@ class FakeSystemd:
     @property
     def words(self):
         return [words for words, _options in self.ran]
+
+    @property
+    def given(self):
+        """What uv was given to read: by the command that read it."""
+        return [(words, options["given"]) for words, options in self.ran if options.get("given")]
 
     def installs(self):
         """The commands of uv, without its path."""
@@ -605,7 +611,8 @@ def test_from_an_archive(make_app, project, system, tmp_path):
 def test_a_package_brings_its_own_code(make_app, system):
     app = make_app(build={"packaged": True, "settings_module": "shop.settings"})
     release = build(app, "v1-1", Source(package="shop==1.4.2"), system)
-    assert system.words[1][-1] == "shop==1.4.2"
+    ((words, given),) = system.given
+    assert (words[-2:], given) == (["--requirement", "-"], "shop==1.4.2")
     assert release.record["application"] == "shop.wsgi:application"
 
 
@@ -614,7 +621,49 @@ def test_a_wheel_is_copied_to_where_the_build_may_read_it(make_app, system, tmp_
     app = make_app(build={"packaged": True, "settings_module": "shop.settings"})
     release = build(app, "v1-1", Source(package=str(tmp_path / "shop-1.4.2-py3-none-any.whl")), system)
     copied = release.path / "shop-1.4.2-py3-none-any.whl"
-    assert (system.words[1][-1], copied.read_text()) == (f"shop @ file://{copied}", "wheel")
+    ((_words, given),) = system.given
+    assert (given, copied.read_text()) == (f"shop @ file://{copied}", "wheel")
+
+
+@pytest.mark.parametrize(
+    ("package", "given", "name", "password"),
+    [
+        ("shop @ git+https://t0ken@example.com/shop.git@v1#x", "git+https://example.com/shop.git@v1#x", "t0ken", ""),
+        (
+            "shop[x] @ git+https://me:t0%20ken@example.com:8443/shop",
+            "git+https://example.com:8443/shop",
+            "me",
+            "t0 ken",
+        ),
+    ],
+)
+def test_the_token_of_a_package_is_on_no_command_line(make_app, system, package, given, name, password):
+    """Neither on that of systemd-run nor on that of git, which uv runs."""
+    app = make_app(build={"packaged": True, "settings_module": "shop.settings"})
+    release = build(app, "v1-1", Source(package=package), system)
+    assert "t0" not in str(system.words)
+    ((words, found),) = system.given
+    assert found.endswith(f" @ {given}")
+    (options,) = [options for ran, options in system.ran if ran is words]
+    variables = options["environment"]
+    assert (variables["DJANGOCTL_GIT_USERNAME"], variables["DJANGOCTL_GIT_PASSWORD"]) == (name, password)
+    host = given.removeprefix("git+https://").partition("/")[0]
+    assert variables["GIT_CONFIG_KEY_1"] == f"credential.https://{host}.helper"
+    assert not [path for path in release.path.rglob("*") if path.is_file() and b"t0ken" in path.read_bytes()]
+
+
+def test_another_token_of_a_package_makes_no_other_environment(make_app, system):
+    app = make_app(build={"packaged": True, "settings_module": "shop.settings"})
+    package = "shop @ git+https://{}@example.com/shop.git"
+    one, two = (build(app, f"{token}-1", Source(package=package.format(token)), system) for token in ("old", "new"))
+    assert (one.path / "venv").readlink() == (two.path / "venv").readlink()
+
+
+def test_the_address_of_a_wheel_with_a_token_is_on_no_command_line(make_app, system):
+    app = make_app(build={"packaged": True, "settings_module": "shop.settings"})
+    build(app, "v1-1", Source(package="shop @ https://t0ken@example.com/shop-1.whl"), system)
+    assert "t0ken" not in str(system.words)
+    assert system.given[0][1] == "shop @ https://t0ken@example.com/shop-1.whl"
 
 
 # Requirements

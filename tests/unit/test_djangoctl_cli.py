@@ -1154,6 +1154,25 @@ def test_the_module_fetches(module, monkeypatch):
     assert cli.parser().parse_args(module.words(params | {"version": None}, False)).version == "HEAD"
 
 
+def test_the_module_keeps_the_credentials_of_a_package_off_the_command_line(module, ctl, built, monkeypatch):
+    def answer(words):
+        code, out, err = ctl(*words[1:])
+        assert "t0ken" not in str(words)
+        return code, json.dumps(out), err
+
+    source = {"package": "shop @ git+https://@example.com/shop", "credentials": "t0ken"}
+    params = PARAMS | {"app": "shop", "state": "built", "revision": "abc", "source": source, "actor": "", "rollout": ""}
+    fake = SimpleNamespace(params=params, check_mode=False, run_command=answer, warn=print, exit_json=dict)
+    spec = {}
+    monkeypatch.setattr(module, "AnsibleModule", lambda **options: spec.update(options) or fake)
+    monkeypatch.setattr(module, "PROGRAM", __file__)
+    for name in ("PACKAGE", "REPOSITORY", "ACTOR", "ROLLOUT"):
+        monkeypatch.setenv(f"DJANGOCTL_{name}", "")
+    module.main()
+    assert built[0][1].package == "shop @ git+https://t0ken@example.com/shop"
+    assert spec["argument_spec"]["source"]["options"]["credentials"]["no_log"] is True
+
+
 @pytest.mark.parametrize("version", [None, "1.4.post5+gabc"])
 def test_the_version_from_git_reaches_the_release(module, ctl, built, version):
     params = PARAMS | {"app": "shop", "state": "built", "revision": "abc", "source": {"tree": "/x"}}

@@ -317,6 +317,28 @@ def test_a_requirement_names_itself(ask):
     assert fake.asked[0]["source"] == {"package": "shop==1.4.2"}
 
 
+@pytest.mark.parametrize(
+    ("package", "plain", "credentials"),
+    [
+        ("shop @ git+https://t0ken@git.example.com/shop@v1", "shop @ git+https://@git.example.com/shop@v1", "t0ken"),
+        ("git+https://me:t0ken@git.example.com/shop", "git+https://@git.example.com/shop", "me:t0ken"),
+        ("shop @ https://me:t0@ken@example.com/shop.zip", "shop @ https://@example.com/shop.zip", "me:t0@ken"),
+    ],
+)
+def test_the_credentials_of_a_package_are_sent_apart(ask, package, plain, credentials):
+    """They are neither in the id of the release nor in what Ansible shows and logs."""
+    asked = ask({"source": {"package": package}})[1].asked[0]
+    assert asked.pop("source") == {"package": plain, "credentials": credentials}
+    assert asked["revision"] == plain
+    assert "t0" not in str(asked)
+
+
+def test_the_user_of_an_address_for_ssh_is_no_secret(ask):
+    package = "shop @ git+ssh://git@git.example.com/shop"
+    asked = ask({"source": {"package": package}})[1].asked[0]
+    assert (asked["source"], asked["revision"]) == ({"package": package}, package)
+
+
 def test_a_list_of_names_to_leave_out_replaces_the_default(ask, source):
     (source / "node_modules").mkdir()
     (source / "node_modules/x.js").write_text("x")

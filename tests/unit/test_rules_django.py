@@ -547,6 +547,13 @@ def test_pins_stand_beside_a_package_only(source):
     assert found == ["django_app.source.constraints: found 'django==5.2.8'; give it beside package only"]
 
 
+def test_a_pin_has_no_token():
+    source = {"package": "shop", "constraints": ["x<2", "y @ git+https://t0ken@example.com/y"]}
+    (found,) = problems(shop(source=source))
+    assert found.startswith("django_app.source.constraints: have an address with a name or a token; give ")
+    assert "t0ken" not in found
+
+
 def test_a_release_is_another_one_where_its_build_is_told_something():
     """And the same as before an upgrade where nothing is: a new key would give every app a release of its own."""
     plain = django_settings(SHOP)["settings"]["build"]

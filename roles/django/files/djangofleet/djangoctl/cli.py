@@ -120,7 +120,8 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
     }
     if options.config and not (options.rehearse or options.dry_run):
         raise ConfigError("--config goes with --rehearse or --dry-run: a release is built with what the role wrote")
-    source = Source(tree=options.tree, archive=options.archive, package=options.package)
+    package = os.environ.get("DJANGOCTL_PACKAGE") if options.package == "-" else options.package
+    source = Source(tree=options.tree, archive=options.archive, package=package)
     if source == Source() and not options.dry_run:
         raise ConfigError(
             f"{app.name}: a build needs a source", hint="give --tree, --archive or --package, or ask with --dry-run"
@@ -342,7 +343,10 @@ def parser() -> argparse.ArgumentParser:
     source = command.add_mutually_exclusive_group()
     source.add_argument("--tree", type=Path, help="a directory on this host")
     source.add_argument("--archive", type=Path, help="a tar archive on this host")
-    source.add_argument("--package", help="a requirement, or a wheel on this host")
+    source.add_argument(
+        "--package",
+        help="a requirement, or a wheel on this host; `-` for what is in DJANGOCTL_PACKAGE, such as a token",
+    )
     command.add_argument("--dry-run", action="store_true", help="say what would be done")
     command.add_argument("--rehearse", action="store_true", help="build aside, plan the migrations, leave nothing")
     command.add_argument(

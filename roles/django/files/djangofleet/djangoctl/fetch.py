@@ -14,15 +14,14 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from .app import App
 from .errors import BuildError, LockedError
-from .scm import version_of
+from .scm import login, version_of
 from .tree import remove
 
 WAIT = 900  # seconds for another fetch to end: a first one may take long
@@ -31,8 +30,6 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 ABBREVIATED = re.compile(r"[0-9a-f]{7,40}")
 BRANCHES_AND_TAGS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 WANTED = "refs/wanted"  # what no branch and no tag names
-# What git asks for a name and a password, which it finds in its environment.
-ANSWER = '!f() { printf "username=%s\\npassword=%s\\n" "$DJANGOCTL_GIT_USERNAME" "$DJANGOCTL_GIT_PASSWORD"; }; f'
 
 
 @dataclass(frozen=True)
@@ -54,8 +51,8 @@ def fetch(
     :raises BuildError: the repository or the version cannot be had.
     :raises LockedError: another fetch does not end.
     """
-    address, login, secret = _login(repository)
-    git = _Git(address, _ssh(key, known_hosts) | secret, login)
+    address, secret = login(repository)
+    git = _Git(address, _ssh(key, known_hosts) | secret)
     root = app.root / "repo"
     root.mkdir(mode=0o700, exist_ok=True)
     with _alone(root):
@@ -78,7 +75,6 @@ class _Git:
 
     repository: str
     environment: Mapping[str, str]
-    options: Sequence[str] = ()
 
     def run(self, *words: str, at: Path | None = None, fails: bool = False) -> str:
         """Run git and return what it prints.
@@ -88,7 +84,7 @@ class _Git:
         """
         where = ["-C", str(at)] if at else []
         result = subprocess.run(
-            ["git", "-c", "gc.autoDetach=false", "-c", "advice.detachedHead=false", *self.options, *where, *words],
+            ["git", "-c", "gc.autoDetach=false", "-c", "advice.detachedHead=false", *where, *words],
             env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -105,24 +101,6 @@ class _Git:
 
 def _failed(found: str) -> BuildError:
     return BuildError(found, state="nothing was changed")
-
-
-def _login(repository: str) -> tuple[str, list[str], dict[str, str]]:
-    """The address without name and password, and the options and variables by which git logs in with them.
-
-    Every user of the host can read a command line, that of git and those of the programs that git runs.
-    """
-    parts = urlsplit(repository)
-    login, at, host = parts.netloc.rpartition("@")
-    if parts.scheme not in ("http", "https") or not at:
-        return repository, [], {}
-    name, _colon, password = login.partition(":")
-    helper = f"credential.{parts.scheme}://{host}.helper"
-    return (
-        parts._replace(netloc=host).geturl(),
-        ["-c", f"{helper}=", "-c", f"{helper}={ANSWER}"],
-        {"DJANGOCTL_GIT_USERNAME": unquote(name), "DJANGOCTL_GIT_PASSWORD": unquote(password)},
-    )
 
 
 def _ssh(key: Path | None, known_hosts: Path | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The version of a project that takes it from Git, for an installation that sees no Git."""
+"""What is to be known of Git: how it logs in, and the version of a project that takes it from Git."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import configparser
 import re
 import tomllib
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from .tree import beginning, is_inside
 
@@ -13,6 +14,30 @@ from .tree import beginning, is_inside
 NUMBER = re.compile(r"\d+(?:\.\d+)*(?:(?:a|b|rc|\.post|\.dev)\d+)?")
 # `git describe`: a tag, and unless it is on the commit itself the number of commits since, and the commit.
 DESCRIBED = re.compile(r"(?P<tag>.*?)(?:-(?P<distance>\d+)-g(?P<commit>[0-9a-f]+))?")
+
+# What git asks for a name and a password, which it finds in its environment.
+ANSWER = '!f() { printf "username=%s\\npassword=%s\\n" "$DJANGOCTL_GIT_USERNAME" "$DJANGOCTL_GIT_PASSWORD"; }; f'
+
+
+def login(repository: str) -> tuple[str, dict[str, str]]:
+    """The address without name and password, and the variables by which git logs in with them.
+
+    Every user of the host can read a command line, that of git and those of the programs that git runs.
+    """
+    parts = urlsplit(repository)
+    credentials, at, host = parts.netloc.rpartition("@")
+    if parts.scheme not in ("http", "https") or not at:
+        return repository, {}
+    name, _colon, password = credentials.partition(":")
+    helper = f"credential.{parts.scheme}://{host}.helper"
+    settings = [(helper, ""), (helper, ANSWER)]  # the empty one puts away those of the host
+    return parts._replace(netloc=host).geturl(), {
+        "DJANGOCTL_GIT_USERNAME": unquote(name),
+        "DJANGOCTL_GIT_PASSWORD": unquote(password),
+        "GIT_CONFIG_COUNT": str(len(settings)),
+        **{f"GIT_CONFIG_KEY_{number}": key for number, (key, _value) in enumerate(settings)},
+        **{f"GIT_CONFIG_VALUE_{number}": value for number, (_key, value) in enumerate(settings)},
+    }
 
 
 def version_of(described: str, commit: str) -> str:

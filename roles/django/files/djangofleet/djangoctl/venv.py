@@ -12,6 +12,8 @@ import json
 import os
 import re
 import subprocess
+import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -27,11 +29,26 @@ NOT_INSTALLED = "could not be installed"
 CACHE_LIMIT = 2_000_000_000  # bytes of uv's cache, beyond which it keeps only what was compiled on this host
 WHEEL = re.compile(r"(?P<file>.+\.whl)(?P<extras>\[[^\]]*\])?")
 
+GIT = re.compile(r"git\+(?P<address>https?://[^/\s]*@\S+)")
+
 
 def wheel_of(package: str) -> tuple[Path, str] | None:
     """The file of a wheel and its extras, such as "[server]"; None if the package is a requirement."""
     match = WHEEL.fullmatch(package)
     return (Path(match["file"]), match["extras"] or "") if match and Path(match["file"]).is_file() else None
+
+
+def without_login(requirement: str) -> tuple[str, dict[str, str]]:
+    """A requirement without the credentials of a Git repository, and the variables by which git logs in with them.
+
+    uv runs git with the address in its command line.
+    """
+    match = GIT.search(requirement)
+    if not match:
+        return requirement, {}
+    address, variables = scm.login(match["address"])
+    plain = requirement[: match.start("address")] + address + requirement[match.end("address") :]
+    return plain, {**variables, "GIT_TERMINAL_PROMPT": "0"}
 
 
 class Installation:
@@ -66,7 +83,7 @@ class Installation:
             "index": _digest_of(self.app.config / "build.env"),
             "constraints": build.get("constraints", []),
             "requirements": [requirements.kind, requirements.texts],
-            "package": [_digest_of(self.wheel[0]), self.wheel[1]] if self.wheel else self.package,
+            "package": [_digest_of(self.wheel[0]), self.wheel[1]] if self.wheel else without_login(self.package)[0],
             "release": self.steps.release.id if requirements.is_local else "",
         }
         return hashlib.sha256(json.dumps(material, sort_keys=True).encode()).hexdigest()[:20]
@@ -116,7 +133,9 @@ class Installation:
             if requirements.installs_project:
                 self.pip(path, "requirements", "--no-deps", str(self.steps.seen(requirements.path.parent)))
         if self.package:
-            self.pip(path, "source.package", *self._constraints(), self._packaged())
+            requirement, environment = without_login(self._packaged())
+            words = ("--requirement", "-")
+            self.pip(path, "source.package", *self._constraints(), *words, given=requirement, environment=environment)
         if not os.path.lexists(path / "bin" / "gunicorn"):
             self.pip(path, "gunicorn", "--requirement", str(GUNICORN))
 
@@ -141,34 +160,43 @@ class Installation:
         inside = path.is_relative_to(self.project)
         return str(path.relative_to(self.project)) if inside else str(self.steps.seen(path))
 
-    def pip(self, path: Path, key: str, *words: str) -> None:
-        self.uv(path, key, NOT_INSTALLED, "pip", "install", "--compile-bytecode", *words)
+    def pip(self, path: Path, key: str, *words: str, **options) -> None:
+        self.uv(path, key, NOT_INSTALLED, "pip", "install", "--compile-bytecode", *words, **options)
 
-    def uv(self, path: Path, key: str, failure: str, *words: str) -> None:
-        self.steps.check(key, failure, self._run(path, *words))
+    def uv(self, path: Path, key: str, failure: str, *words: str, **options) -> None:
+        self.steps.check(key, failure, self._run(path, *words, **options))
 
-    def _run(self, path: Path, *words: str) -> subprocess.CompletedProcess:
-        """Run uv. It may write to the environment and to its cache; to the source only where that is installed too."""
+    def _run(
+        self, path: Path, *words: str, given: str = "", environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess:
+        """Run uv. It may write to the environment and to its cache; to the source only where that is installed too.
+
+        :param given: what it reads: a requirement may have a token, and every user of the host can read a command line.
+        :param environment: further variables.
+        """
         steps, where = self.steps, self.requirements.path.parent if self.requirements.kind == "lock" else self.project
         packages, release = self.app.packages, steps.release.path
         local = self.requirements.is_local
-        return steps.run(
-            [self.app["uv"], *words],
-            properties=[
-                *steps.sandbox(
-                    writable=[path, packages, *([release] if local else [])], readable=[] if local else [release]
-                ),
-                f"EnvironmentFile={self.app.config}/build.env",
-                f"WorkingDirectory={steps.seen(where)}",
-            ],
-            environment={
-                "UV_CACHE_DIR": str(packages),
-                "UV_LINK_MODE": "copy",  # no file of an environment shares an inode with one that a build may write
-                "UV_PROJECT_ENVIRONMENT": str(steps.seen(path)),
-                "VIRTUAL_ENV": str(steps.seen(path)),
-                **self._version(),
-            },
-        )
+        properties = [
+            *steps.sandbox(
+                writable=[path, packages, *([release] if local else [])], readable=[] if local else [release]
+            ),
+            f"EnvironmentFile={self.app.config}/build.env",
+            f"WorkingDirectory={steps.seen(where)}",
+        ]
+        environment = {
+            "UV_CACHE_DIR": str(packages),
+            "UV_LINK_MODE": "copy",  # no file of an environment shares an inode with one that a build may write
+            "UV_PROJECT_ENVIRONMENT": str(steps.seen(path)),
+            "VIRTUAL_ENV": str(steps.seen(path)),
+            **self._version(),
+            **(environment or {}),
+        }
+        with tempfile.TemporaryFile("w+") as file:
+            file.write(given)
+            file.seek(0)
+            stdin = file if given else subprocess.DEVNULL
+            return steps.run([self.app["uv"], *words], properties=properties, environment=environment, stdin=stdin)
 
     def _version(self) -> dict[str, str]:
         """The version of the project for what takes it from Git, as far as `build_environment` does not name one."""
