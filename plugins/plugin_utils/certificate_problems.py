@@ -97,6 +97,9 @@ def _repeated(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _authority_options_problems(options: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("certificate_directory", "certificate_authority_directory"):
+        if not matches("directory", options[name]):
+            yield problem(name, options[name], "the absolute path of a directory, without spaces")
     yield from _renewed_in_each_run("certificate_authority_days", options["certificate_authority_days"], options)
     if bool(options["certificate_authority_key"]) != bool(options["certificate_authority_certificate"]):
         yield (

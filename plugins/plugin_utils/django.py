@@ -46,7 +46,12 @@ def django_packages(given: Mapping[str, Any], base: Sequence[str]) -> list[str]:
     """The Debian packages of the role, of its app if there is one, and of the other apps of the host."""
     found = resolve(spec_of("django"), given)[0]
     app = found.get("django_app", {})
-    wanted = (*base, *app.get("system_packages", ()), *app.get("build_packages", ()), *found["django_app_packages"])
+    wanted = (
+        *base,
+        *app.get("system_packages", ()),
+        *app.get("build_packages", ()),
+        *found.get("django_app_packages", ()),
+    )
     return list(dict.fromkeys(wanted))
 
 
@@ -58,7 +63,7 @@ def django_questions(given: Mapping[str, Any], uv: str) -> dict[str, list[str]]:
     found = resolve(spec_of("django"), given)[0]
     app = [user_of(found["django_app"]["name"])] if "django_app" in found else []
     return {
-        "users": list(dict.fromkeys([*app, *found["django_app_users"]])),
+        "users": list(dict.fromkeys([*app, *found.get("django_app_users", ())])),
         "paths": [f"{uv}/bin/uv", f"{CONFIG}/*/app.json"],
     }
 

@@ -86,6 +86,14 @@ KINDS = (
     ("timers[].calendar", "line", "a time as systemd writes it, such as daily"),
 )
 
+# The same of the role's other variables.
+OPTION_KINDS = (
+    ("django_python", "program", "the absolute path of an interpreter"),
+    ("django_root", "directory", "the absolute path of a directory, without spaces"),
+    ("django_socket_group", "group", "the name of a group"),
+    ("django_media_group", "group", "the name of a group"),
+)
+
 
 def django_problems(given: Mapping[str, Any], is_there: Callable[[str, str], bool]) -> list[str]:
     """What is wrong with the role's variables, one line each.
@@ -103,16 +111,10 @@ def option_problems(given: Mapping[str, Any]) -> list[str]:
     """What is wrong with the variables of the role that are about all apps."""
     options = {name: option for name, option in spec_of("django").items() if name != "django_app"}
     found, problems = resolve(options, {name: value for name, value in given.items() if name in options})
-    if "django_python" in found and not matches("program", found["django_python"]):
-        problems.append(problem("django_python", found["django_python"], "the absolute path of an interpreter"))
+    for name, kind, wanted in OPTION_KINDS:
+        if name in found and not matches(kind, found[name]):
+            problems.append(problem(name, found[name], wanted))
     return problems
-
-
-def _version_problems(source: Mapping[str, Any], path: str) -> list[str]:
-    """YAML reads 1.10 as the number 1.1: another tag would be deployed."""
-    version = source.get("version")
-    is_number = isinstance(version, float)
-    return [problem(f"{path}.source.version", version, "it in quotes, or 1.10 is 1.1")] if is_number else []
 
 
 def app_problems(given: Any, path: str, is_there: Callable[[str, str], bool]) -> list[str]:
@@ -126,7 +128,6 @@ def app_problems(given: Any, path: str, is_there: Callable[[str, str], bool]) ->
     if problems:
         return problems
     return [
-        *_version_problems(given["source"], path),
         *_source_problems(app["source"], path, is_there),
         *(
             problem(f"{path}{where}", value, wanted)
@@ -173,6 +174,8 @@ def _source_problems(source: Mapping[str, Any], path: str, is_there: Callable[[s
     if len(kinds) != 1:
         yield problem(f"{path}.source", ", ".join(kinds) or "none of them", "exactly one of git, path and package")
         return
+    if "git" in source and not matches("line", source["git"]):  # it may have a token and is not shown
+        yield f"{path}.source.git: is no address; give that of a repository, in one line"
     if "path" in source and not is_there(source["path"], "directory"):
         yield problem(f"{path}.source.path", source["path"], "a directory on the controller")
     package = source.get("package", "")

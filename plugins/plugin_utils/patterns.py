@@ -22,10 +22,13 @@ PATTERNS: dict[str, str] = {
     "name": r"[a-z0-9][a-z0-9._-]{0,63}",  # a file or an upstream of Nginx
     "file_name": r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}",
     "package": r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+)?",
+    "group": r"[a-z_][a-z0-9_-]{0,31}",  # as useradd(8) takes it
     "variable": r"[A-Za-z_][A-Za-z0-9_]*",
     "signal": r"SIG[A-Z0-9]+",
     # Paths
     "absolute": r"/[^\x00-\x1f\x7f]*",
+    # Stands in units, where '%' is a specifier, and in files of Nginx.
+    "directory": r"/[^\s\"'\\%$;{}\x00-\x1f\x7f]+",
     "inside": r"(?!/)(?!(?:.*/)?\.\.(?:/|\Z))\S(?:.*\S)?",
     "below": rf"(?!\s){SEGMENT}(?:/{SEGMENT})*(?<!\s)/?",
     "file": rf"(?!\s){SEGMENT}(?:/{SEGMENT})*(?<!\s)",

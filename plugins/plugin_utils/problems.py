@@ -12,8 +12,14 @@ LONGEST = 80
 
 def shown(value: Any) -> str:
     """A value as a message quotes it: one line, cut where it is long."""
-    text = " ".join(str(value).split()) if isinstance(value, str) else str(value)
+    text = one_line(value) if isinstance(value, str) else str(value)
     return f"'{text}'" if len(text) <= LONGEST else f"'{text[: LONGEST - 3]}...'"
+
+
+def one_line(value: Any) -> str:
+    """A value in one line, with control characters written out: they would act on a terminal."""
+    text = " ".join(str(value).split())
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def problem(path: str, value: Any, wanted: str) -> str:
@@ -32,7 +38,7 @@ def labelled(path: str, items: Iterable[Any]) -> list[tuple[str, Any]]:
     """The path of each item of a list: by its name where it has one, by its number otherwise."""
     return [
         (
-            f"{path}[{' '.join(str(item['name']).split())}]"
+            f"{path}[{one_line(item['name'])}]"
             if isinstance(item, Mapping) and item.get("name")
             else f"{path}[{number}]",
             item,

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, nearest, problem
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, nearest, one_line, problem
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 CHECKED = ("type", "elements", "choices")
@@ -69,7 +69,7 @@ def _resolve(options: Mapping[str, dict], values: Mapping[str, Any], path: str) 
     found, problems = {}, []
     for name in values:
         if name not in options:
-            problems.append(_unknown(f"{path}.{name}" if path else name, str(name), options))
+            problems.append(_unknown(one_line(f"{path}.{name}" if path else name), str(name), options))
     for name, option in options.items():
         where = f"{path}.{name}" if path else name
         given = values.get(name)
@@ -100,8 +100,8 @@ def _value(option: Mapping[str, Any], given: Any, where: str) -> tuple[Any, list
     """One value, coerced, and what is wrong with it or with what is below it."""
     hidden = "(not shown)" if is_secret(option) else given
     kind = option.get("type", "str")
-    if not _fits(option, given):
-        return None, [problem(where, hidden, wanted(option))]
+    if advice := _misfit(option, given):
+        return None, [problem(where, hidden, advice)]
     flat = {key: option[key] for key in CHECKED if key in option}
     if kind == "path":
         flat["type"] = "str"  # Ansible would expand '~' and variables of the controller in a path of a host
@@ -139,18 +139,33 @@ def _is_typed(option: Mapping[str, Any], given: Any) -> bool:
     return kind != "list" or all(_is_typed({"type": option.get("elements", "str")}, item) for item in given)
 
 
-def _fits(option: Mapping[str, Any], given: Any) -> bool:
-    """Whether a value has the outline of its type: the validator would write a list out as a text."""
-    kind = option.get("type", "str")
-    if kind in ("str", "path"):
-        return not isinstance(given, (Mapping, list, tuple))
-    if kind == "list":
-        texts = option.get("elements", "str") not in ("dict", "list", "raw")
-        items = given if isinstance(given, (list, tuple)) else []
-        return not isinstance(given, Mapping) and not (
-            texts and any(isinstance(item, (Mapping, list, tuple)) or item is None for item in items)
-        )
-    return True
+def _misfit(option: Mapping[str, Any], given: Any) -> str:
+    """What to give where a value has not the outline of its type; empty if it has.
+
+    The validator would write a list out as a text, and read a text such as "a=b" as a mapping.
+    """
+    kind, elements = option.get("type", "str"), option.get("elements", "str")
+    items = given if kind == "list" and isinstance(given, (list, tuple)) else [given]
+    if kind == "list" and isinstance(given, Mapping):
+        return wanted(option)
+    if not all(_is_like(elements if kind == "list" else kind, item) for item in items):
+        return wanted(option)
+    if kind == "dict" and not all(isinstance(key, str) for key in given):
+        return "a mapping with texts as its keys, in quotes where they look like something else"
+    # YAML has read it before anybody could: 1.10 is 1.1, and on is true.
+    is_text = kind in ("str", "path") or (kind == "list" and elements == "str")
+    if is_text and "choices" not in option and any(isinstance(item, (bool, float)) for item in items):
+        return f"{wanted(option)} in quotes, or 1.10 is 1.1 and on is true"
+    return ""
+
+
+def _is_like(kind: str, given: Any) -> bool:
+    """Whether a value could be meant for a type, and the validator may coerce it."""
+    if kind == "dict":
+        return isinstance(given, Mapping)
+    if kind == "int":
+        return given.is_integer() if isinstance(given, float) else not isinstance(given, bool)
+    return given is not None and not isinstance(given, (Mapping, list, tuple, bytes))
 
 
 def _unknown(where: str, name: str, options: Mapping[str, Any]) -> str:

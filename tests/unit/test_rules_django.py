@@ -71,7 +71,7 @@ def bad() -> Iterator[tuple[str, Any, str]]:
         yield "listen", listen, "absolute path"
     for python in ("python3", "/usr/bin/python3 -I", "", "/usr/bin/python3\n"):
         yield "python", python, "absolute path"
-    for workers in (0, -1, "Auto", "two", "", "3\n", 1.5):
+    for workers in (0, -1, "Auto", "two", "", "3\n", "1.5"):
         yield "gunicorn.workers", workers, "auto"
     for path in ("healthz", "", "/a b", "/a\n", "https://x/", "/a#b"):
         yield "health.path", path, "slash"
@@ -153,7 +153,7 @@ def test_a_bad_value_is_named_once_with_its_place_and_advice(path, value, advice
 def test_a_version_that_yaml_has_read_as_a_number_is_told():
     source = SHOP["source"] | {"version": 1.1}
     assert problems(shop(source=source)) == [
-        "django_app.source.version: found '1.1'; give it in quotes, or 1.10 is 1.1"
+        "django_app.source.version: found '1.1'; give a text in quotes, or 1.10 is 1.1 and on is true"
     ]
 
 
