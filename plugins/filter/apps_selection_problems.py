@@ -9,7 +9,7 @@ short_description: What is wrong with the choice of apps
 author: djangofleet developers (@djangofleet)
 description:
   - Looks at C(django_apps) as a whole and at the name that was given, and not into the apps. A rollback needs no more.
-positional: name
+positional: name, present
 options:
   _input:
     description: C(django_apps) as the inventory has it.
@@ -20,6 +20,10 @@ options:
     description: The app's name. Empty for all.
     type: str
     default: ""
+  present:
+    description: Refuse an app that is to go. No release of it is put live.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""

@@ -14,7 +14,14 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems 
     option_problems,
 )
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import matches
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, nearest, outline, problem
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import (
+    labelled,
+    nearest,
+    one_line,
+    outline,
+    problem,
+    shown,
+)
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, resolve, spec_of
 
 GROUP = "app"  # the group of the hosts that run the apps
@@ -175,14 +182,22 @@ def apps_left(apps: Any, paths: Sequence[str]) -> list[str]:
     ]
 
 
-def selection_problems(apps: Any, name: str = "") -> list[str]:
-    """What is wrong with the choice of apps alone: what a rollback has to know."""
+def selection_problems(apps: Any, name: str = "", present: bool = False) -> list[str]:
+    """What is wrong with the choice of apps alone: what a rollback has to know.
+
+    :param present: refuse an app that is to go, of which no release is put live.
+    """
     if wrong := outline_problems(apps):
         return wrong
-    if not name or apps_selected(apps, name) or apps_selected(apps, name, absent=True):
+    goes = bool(apps_selected(apps, name, absent=True))
+    if not name or apps_selected(apps, name) or (goes and not present):
         return []
-    names = ", ".join(str(app.get("name", "")) for app in apps)
-    return [f"app: found '{name}'; give one of: {names}"]
+    names = [one_line(app.get("name", "")) for app in apps if not (present and is_absent(app))]
+    known = f"give one of: {', '.join(names)}" if names else "the inventory has no app"
+    if goes:
+        return [f"app: found {shown(name)}, whose state is absent: site.yml takes it off its hosts; {known}"]
+    meant = nearest(str(name), names)
+    return [f"app: found {shown(name)}; {f'did you mean {shown(meant)}? ' if meant else ''}{known}"]
 
 
 def apps_problems(

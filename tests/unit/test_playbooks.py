@@ -55,7 +55,8 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
 COMMANDS = {
     "syntax": ["site.yml", "-i", "prod", "--syntax-check"],
     "tasks": ["site.yml", "-i", "prod", "--list-tasks"],
-    "rollback": ["playbooks/rollback.yml", "-i", "prod", "-e", "app=sohp"],  # ends before any host is asked
+    "rollback": ["playbooks/rollback.yml", "-i", "prod", "-e", "app=guestbok"],  # ends before any host is asked
+    "deploy": ["playbooks/deploy.yml", "-i", "prod", "-e", "app=guestbok"],
 }
 
 
@@ -78,6 +79,12 @@ def runs(tmp_path_factory):
         inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "children": groups, "vars": variables}}))
         playbook = "summary" if name == "app server alone" else "check"
         commands[name] = [f"playbooks/{playbook}.yml", "-i", str(inventory)]
+    gone = root / "gone.yml"
+    content = yaml.safe_load((root / "good.yml").read_text())
+    content["all"]["vars"] = {"django_apps": [SHOP, {"name": "old", "state": "absent"}]}
+    gone.write_text(yaml.safe_dump(content))
+    for playbook in ("deploy", "rollback"):
+        commands[f"{playbook} of what is to go"] = [f"playbooks/{playbook}.yml", "-i", str(gone), "-e", "app=old"]
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOME": str(root / "home"), "COLUMNS": "10000"}
     found = {}
     names = list(commands)
@@ -163,12 +170,21 @@ def test_a_rollback_asks_only_which_apps_are_meant():
     assert summary["ansible.builtin.import_playbook"] == "summary.yml"
 
 
-def test_a_rollback_of_an_unknown_app_is_not_green(runs):
-    code, text = runs["rollback"]
+@pytest.mark.parametrize("name", ["deploy", "rollback"])
+def test_an_unknown_app_is_refused(runs, name):
+    code, text = runs[name]
     assert code == 2, text
-    assert "app: found 'sohp'; give one of: " in text
-    assert "PLAY [Roll back]" not in text
+    assert re.search(r"app: found 'guestbok'; did you mean 'guestbook'\? give one of: ", text.replace("''", "'"))
+    assert re.findall(r"^PLAY \[(.+)\]", text, re.MULTILINE) == ["Check the apps"]
     assert re.search(r"changed=0 .*unreachable=0 .*failed=1 ", text)
+
+
+@pytest.mark.parametrize("name", ["deploy", "rollback"])
+def test_an_app_that_is_to_go_gets_no_release(runs, name):
+    code, text = runs[f"{name} of what is to go"]
+    assert code == 2, text
+    assert "app: found 'old', whose state is absent: site.yml takes it off its hosts" in text.replace("''", "'")
+    assert re.findall(r"^PLAY \[(.+)\]", text, re.MULTILINE) == ["Check the apps"]
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -207,7 +207,9 @@ def test_an_inventory_may_have_a_variable_app(wired, dataloader):
 @pytest.mark.parametrize("name", ["django_apps_problems", "django_apps_selection_problems"])
 def test_an_app_that_is_not_there_is_said_to_be_so(wired, name):
     assert wired(name, SHOP_ANYWHERE, BLOG, app="shop") == []
-    assert wired(name, SHOP_ANYWHERE, BLOG, app="sohp") == ["app: found 'sohp'; give one of: shop, blog"]
+    assert wired(name, SHOP_ANYWHERE, BLOG, app="sohp") == [
+        "app: found 'sohp'; did you mean 'shop'? give one of: shop, blog"
+    ]
 
 
 def test_a_rollback_needs_no_source(wired):
