@@ -10,7 +10,7 @@ author: djangofleet developers (@djangofleet)
 description:
   - Gives the sites of P(djangofleet.stack.visit#module), one for each app.
   - Each domain is asked for the app's health page.
-positional: sites, port, http_port
+positional: sites, port, http_port, public_port
 options:
   _input:
     description: The resolved apps.
@@ -30,6 +30,9 @@ options:
     description: The port that Nginx listens on for plain HTTP. A site without a certificate is asked there.
     type: int
     default: 80
+  public_port:
+    description: The port for HTTPS that visitors name, where something in front of Nginx maps it.
+    type: int
 """
 
 EXAMPLES = r"""
@@ -52,10 +55,14 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.summary import v
 
 
 def app_visits(
-    apps: Sequence[Mapping[str, Any]], sites: Sequence[Mapping[str, Any]], port: int, http_port: int = 80
+    apps: Sequence[Mapping[str, Any]],
+    sites: Sequence[Mapping[str, Any]],
+    port: int,
+    http_port: int = 80,
+    public_port: int | None = None,
 ) -> list[dict[str, Any]]:
     """The sites to ask."""
-    return visits_of(apps, sites, int(port), int(http_port))
+    return visits_of(apps, sites, int(port), int(http_port), int(public_port) if public_port else None)
 
 
 class FilterModule:

@@ -37,6 +37,9 @@ options:
         description: The port that the web server listens on.
         type: int
         default: 443
+      public_port:
+        description: The port that visitors name, where something in front maps it. O(sites[].port) if not given.
+        type: int
       path:
         description: What is asked for.
         type: str
@@ -139,6 +142,7 @@ def main() -> None:
         "domains": {"type": "list", "elements": "str", "required": True},
         "tls": {"type": "bool", "default": True},
         "port": {"type": "int", "default": 443},
+        "public_port": {"type": "int"},
         "path": {"type": "str", "default": "/"},
         "status_min": {"type": "int", "default": 200},
         "status_max": {"type": "int", "default": 399},

@@ -22,7 +22,11 @@ def certificate_end(pem: str) -> datetime.datetime | None:
 
 
 def visits_of(
-    apps: Sequence[Mapping[str, Any]], sites: Sequence[Mapping[str, Any]], port: int, http_port: int = 80
+    apps: Sequence[Mapping[str, Any]],
+    sites: Sequence[Mapping[str, Any]],
+    port: int,
+    http_port: int = 80,
+    public_port: int | None = None,
 ) -> list[dict[str, Any]]:
     """What the module visit asks of each app: its health page, under each of its domains.
 
@@ -30,6 +34,7 @@ def visits_of(
     :param sites: the sites of Nginx that belong to them.
     :param port: the port that Nginx listens on for HTTPS.
     :param http_port: the one for plain HTTP, on which a site without a certificate is asked.
+    :param public_port: the one for HTTPS that visitors name.
     """
     by_name = {site["name"]: site for site in sites}
     asked = []
@@ -43,6 +48,7 @@ def visits_of(
                 "domains": site.get("domains", app["domains"]),
                 "tls": has_tls,
                 "port": port if has_tls else http_port,
+                **({"public_port": public_port} if has_tls and public_port else {}),
                 # Without a gate nobody has said which page is well: whatever is neither refused nor broken.
                 **(gate if health["enabled"] else {"path": "/", "status_min": 200, "status_max": 499}),
                 "maintenance": (site.get("maintenance") or {}).get("page", ""),

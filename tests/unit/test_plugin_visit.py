@@ -89,6 +89,8 @@ def seen(server: http.server.HTTPServer, seconds: float = 0, **more: Any) -> dic
         ((302, {"Location": "/login/"}, ""), {}, True, "302"),
         ((301, {"Location": "http://shop.test/"}, ""), {}, False, "301 to itself"),
         ((301, {"Location": "https://shop.test/"}, ""), {}, True, "301 to https://shop.test/"),
+        ((301, {"Location": "http://shop.test:8443/"}, ""), {"public_port": 8443}, False, "301 to itself"),
+        ((301, {"Location": "http://shop.test:8443/"}, ""), {}, True, "301 to http://shop.test:8443/"),
         ((302, {"Location": "https://[shop.test/"}, ""), {}, True, "302"),
         ((302, {"Location": "https://shop.test/\x1b[2J\x9b"}, ""), {}, True, r"302 to https://shop.test/\x1b[2J\x9b"),
     ],

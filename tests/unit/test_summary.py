@@ -133,6 +133,14 @@ def test_what_a_site_is_asked():
     assert (open_gate["path"], open_gate["status_max"], open_gate["tls"]) == ("/", 499, False)
 
 
+def test_a_site_is_told_which_port_visitors_name():
+    health = {"enabled": True, "path": "/", "status_min": 200, "status_max": 299, "contains": "", "timeout": 5}
+    sites = [{"name": "shop", "certificate": {"key": "x"}}]
+    (asked,) = visits_of([SHOP | {"health": health}], sites, 443, 80, 8443)
+    assert (asked["port"], asked["public_port"]) == (443, 8443)
+    assert "public_port" not in visits_of([SHOP | {"health": health}], [], 443, 80, 8443)[0], "it is that of HTTPS"
+
+
 def test_a_site_without_a_certificate_is_asked_over_plain_http():
     health = {"enabled": True, "path": "/", "status_min": 200, "status_max": 299, "contains": "", "timeout": 5}
     (asked,) = visits_of([SHOP | {"health": health}], [{"name": "shop", "certificate": None}], 8443, 8080)

@@ -5,7 +5,7 @@ djangoctl and the module visit share it, so that they call the same answers well
 
 A site is a mapping: `domains`, `path`, `status_min`, `status_max`, `contains`, `timeout` in seconds, `tls`, `port`, and
 `maintenance`, the page that closes the site while it is there. `scheme` is what the visitor used, where a proxy in
-front has ended TLS.
+front has ended TLS, and `public_port` the port that they name.
 """
 
 from __future__ import annotations
@@ -109,9 +109,13 @@ def _encrypted(plain: socket.socket, domain: str) -> ssl.SSLSocket:
 
 
 def own_addresses(domain: str, site: Mapping[str, Any]) -> tuple[str, ...]:
-    """The addresses of the very page that was asked for, as a redirect would name them."""
+    """The addresses of the very page that was asked for, as a redirect would name them.
+
+    The port that visitors name may be another one than that of the web server, where something in front maps it.
+    """
     scheme = site.get("scheme") or ("https" if site["tls"] else "http")
-    return tuple(f"{scheme}://{domain}{port}{site['path']}" for port in ("", f":{site['port']}"))
+    ports = {site["port"], site.get("public_port") or site["port"]}
+    return tuple(f"{scheme}://{domain}{port}{site['path']}" for port in ("", *(f":{port}" for port in sorted(ports))))
 
 
 def _host_of(address: str) -> str:
