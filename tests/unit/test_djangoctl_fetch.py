@@ -43,11 +43,11 @@ class Project:
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch):
-    """No settings of whoever runs the tests; submodules may lie on this machine."""
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    for name, value in {"COUNT": "1", "KEY_0": "protocol.file.allow", "VALUE_0": "always"}.items():
-        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+def settings(monkeypatch, tmp_path):
+    """The host's settings of Git, none of whoever runs the tests; submodules may lie on this machine."""
+    (tmp_path / "gitconfig").write_text('[protocol "file"]\nallow = always\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    return tmp_path / "gitconfig"
 
 
 @pytest.fixture
@@ -153,6 +153,29 @@ def test_the_tree_is_that_of_a_checkout(app, project):
     assert sorted(path.name for path in tree.rglob("*")) == [".gitattributes", "a", "docs", "link", "manage.py", "run"]
     assert os.access(tree / "run", os.X_OK)
     assert (tree / "link").is_symlink()
+
+
+def test_no_filter_and_no_hook_of_the_host_runs(app, project, tmp_path, settings):
+    """git-lfs is such a filter where it is installed for all users: the files of a repository would start it as root."""
+    theirs, templates = Project(tmp_path / "theirs"), tmp_path / "templates/hooks"
+    for one in (theirs, project):
+        one.commit("* filter=lfs\n*.x filter=a.b\n", name=".gitattributes")
+        one.commit("as it is", name="file.x")
+        one.commit("as it is", name="manage.py")
+    git("submodule", "--quiet", "add", "../theirs", "theirs", at=project.path)
+    project.commit("print()")
+    mark = f"touch {tmp_path}/ran; cat"
+    for name in ("lfs", "a.b"):
+        for key in ("smudge", "process"):
+            git("config", "--file", str(settings), f"filter.{name}.{key}", mark, at=tmp_path)
+        git("config", "--file", str(settings), f"filter.{name}.required", "true", at=tmp_path)
+    templates.mkdir(parents=True)
+    (templates / "post-checkout").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (templates / "post-checkout").chmod(0o755)
+    git("config", "--file", str(settings), "init.templateDir", str(templates.parent), at=tmp_path)
+    found = fetch(app, str(project.path))
+    assert (found.tree / "theirs/file.x").read_text() == (found.tree / "file.x").read_text() == "as it is"
+    assert not (tmp_path / "ran").exists()
 
 
 def test_submodules_come_too(app, project, tmp_path):

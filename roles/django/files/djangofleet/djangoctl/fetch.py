@@ -21,7 +21,7 @@ from pathlib import Path
 
 from .app import App
 from .errors import BuildError, LockedError
-from .scm import login, version_of
+from .scm import Settings, configured, login, version_of
 from .tree import remove
 
 WAIT = 900  # seconds for another fetch to end: a first one may take long
@@ -30,6 +30,8 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 ABBREVIATED = re.compile(r"[0-9a-f]{7,40}")
 BRANCHES_AND_TAGS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 WANTED = "refs/wanted"  # what no branch and no tag names
+# git of the host as a fetch runs it: it leaves no process behind, and runs no hook of a template.
+SETTINGS = (("gc.autoDetach", "false"), ("advice.detachedHead", "false"), ("core.hooksPath", "/dev/null"))
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ def fetch(
     :raises BuildError: the repository or the version cannot be had.
     :raises LockedError: another fetch does not end.
     """
-    address, secret = login(repository)
-    git = _Git(address, _ssh(key, known_hosts) | secret)
+    address, settings, secret = login(repository)
+    git = _Git(address, _ssh(key, known_hosts) | secret | configured([*SETTINGS, *_without_filters(), *settings]))
     root = app.root / "repo"
     root.mkdir(mode=0o700, exist_ok=True)
     with _alone(root):
@@ -84,7 +86,7 @@ class _Git:
         """
         where = ["-C", str(at)] if at else []
         result = subprocess.run(
-            ["git", "-c", "gc.autoDetach=false", "-c", "advice.detachedHead=false", *where, *words],
+            ["git", *where, *words],
             env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -101,6 +103,18 @@ class _Git:
 
 def _failed(found: str) -> BuildError:
     return BuildError(found, state="nothing was changed")
+
+
+def _without_filters() -> Settings:
+    """Settings that switch off the filters that the host knows, such as those of git-lfs.
+
+    They would run as root, and the files of a repository say which one and on what.
+    """
+    words = ["git", "config", "--name-only", "--get-regexp", r"^filter\."]
+    known = subprocess.run(words, cwd="/", capture_output=True, text=True, errors="replace", check=False).stdout
+    names = dict.fromkeys(line.rpartition(".")[0] for line in known.splitlines())
+    off = (("smudge", ""), ("process", ""), ("required", "false"))
+    return [(f"{name}.{key}", value) for name in names for key, value in off]
 
 
 def _ssh(key: Path | None, known_hosts: Path | None) -> dict[str, str]:

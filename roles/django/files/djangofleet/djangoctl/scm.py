@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -19,21 +20,28 @@ DESCRIBED = re.compile(r"(?P<tag>.*?)(?:-(?P<distance>\d+)-g(?P<commit>[0-9a-f]+
 ANSWER = '!f() { printf "username=%s\\npassword=%s\\n" "$DJANGOCTL_GIT_USERNAME" "$DJANGOCTL_GIT_PASSWORD"; }; f'
 
 
-def login(repository: str) -> tuple[str, dict[str, str]]:
-    """The address without name and password, and the variables by which git logs in with them.
+Settings = Sequence[tuple[str, str]]  # of git, each as key and value
+
+
+def login(repository: str) -> tuple[str, Settings, dict[str, str]]:
+    """The address without name and password, and the settings and variables by which git logs in with them.
 
     Every user of the host can read a command line, that of git and those of the programs that git runs.
     """
     parts = urlsplit(repository)
     credentials, at, host = parts.netloc.rpartition("@")
     if parts.scheme not in ("http", "https") or not at:
-        return repository, {}
+        return repository, [], {}
     name, _colon, password = credentials.partition(":")
     helper = f"credential.{parts.scheme}://{host}.helper"
-    settings = [(helper, ""), (helper, ANSWER)]  # the empty one puts away those of the host
-    return parts._replace(netloc=host).geturl(), {
-        "DJANGOCTL_GIT_USERNAME": unquote(name),
-        "DJANGOCTL_GIT_PASSWORD": unquote(password),
+    secret = {"DJANGOCTL_GIT_USERNAME": unquote(name), "DJANGOCTL_GIT_PASSWORD": unquote(password)}
+    # The empty helper puts away those of the host.
+    return parts._replace(netloc=host).geturl(), [(helper, ""), (helper, ANSWER)], secret
+
+
+def configured(settings: Settings) -> dict[str, str]:
+    """The variables that git takes settings from, over those of its files, also in submodules."""
+    return {
         "GIT_CONFIG_COUNT": str(len(settings)),
         **{f"GIT_CONFIG_KEY_{number}": key for number, (key, _value) in enumerate(settings)},
         **{f"GIT_CONFIG_VALUE_{number}": value for number, (_key, value) in enumerate(settings)},

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -46,9 +45,9 @@ def without_login(requirement: str) -> tuple[str, dict[str, str]]:
     match = GIT.search(requirement)
     if not match:
         return requirement, {}
-    address, variables = scm.login(match["address"])
+    address, settings, secret = scm.login(match["address"])
     plain = requirement[: match.start("address")] + address + requirement[match.end("address") :]
-    return plain, {**variables, "GIT_TERMINAL_PROMPT": "0"}
+    return plain, {**scm.configured(settings), **secret, "GIT_TERMINAL_PROMPT": "0"}
 
 
 class Installation:
@@ -192,7 +191,7 @@ class Installation:
             **self._version(),
             **(environment or {}),
         }
-        with tempfile.TemporaryFile("w+") as file:
+        with open(os.memfd_create("requirement"), "w+") as file:  # no disk keeps it
             file.write(given)
             file.seek(0)
             stdin = file if given else subprocess.DEVNULL
