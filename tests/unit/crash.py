@@ -51,7 +51,7 @@ CHANGES = {
     "os.truncate": (0, None),
 }
 FILLING = ("create", "mkdir", "symlink", "link")  # what fails as long as the disk is full
-QUESTIONS = ("--version", "is-active", "is-enabled", "show")
+QUESTIONS = ("list-units", "--version", "is-active", "is-enabled", "show")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
@@ -328,6 +328,8 @@ class Host:
             return (0 if all(unit in state["active"] for unit in units) else 3), ""
         if verb == "is-enabled":
             return (0 if all(unit in state["enabled"] for unit in units) else 1), ""
+        if verb == "list-units":
+            return 0, ""
         if verb == "show":
             return 0, "".join(
                 f"ActiveState={'' if unit in state['active'] else 'in'}active\nNRestarts=0\n" for unit in units

@@ -35,7 +35,8 @@ def app(make_app):
 @pytest.fixture
 def system(app, monkeypatch):
     fake = FakeSystemd(app)
-    fake.managed, fake.result = [], subprocess.CompletedProcess([], 0, "", "")
+    fake.managed, fake.ended, fake.result = [], [], subprocess.CompletedProcess([], 0, "", "")
+    fake.end_interrupted = lambda app, purpose: fake.ended.append((app.name, purpose, lock.holder(app) is not None))
 
     def manage(_app, release, words, **options):
         fake.managed.append((release, words, options))
@@ -479,6 +480,14 @@ def built(monkeypatch, make_release):
     return seen
 
 
+def test_a_build_first_ends_what_an_interrupted_one_left(ctl, app, built, system):
+    words = ("shop", "build", "--revision", "abcdef0123456789", "--tree", "/srv/repo")
+    ctl(*words, "--dry-run")
+    assert system.ended == []
+    ctl(*words)
+    assert system.ended == [("shop", "build", True)]
+
+
 def test_a_build_is_done_once(ctl, app, built):
     words = ("shop", "build", "--revision", "abcdef0123456789", "--tree", "/srv/repo", "--json")
     code, answer, _err = ctl(*words)
@@ -777,6 +786,17 @@ def test_check_asks_another_release_in_process(ctl, app, make_release, system):
     code, answer, _err = ctl("shop", "check", "v2-1", "--json")
     assert (code, answer["log"], answer["state"]) == (6, "/healthz/ answered 500", "release v1-1 is live")
     assert ctl("shop", "check", "nosuch")[0] == 2
+
+
+def test_check_says_that_it_has_asked_nobody(ctl, app, make_app, make_release, system):
+    make_release(app, "v1-1", live=True)
+    make_release(app, "v2-1")
+    make_app(health={**app["health"], "enabled": False})
+    code, answer, _err = ctl("shop", "check", "v2-1", "--json")
+    assert (code, answer["healthy"], system.managed) == (0, None, [])
+    out = ctl("shop", "check", "v2-1")[1]
+    assert "note: not asked: django_app.health.enabled of app 'shop' is false" in out
+    assert "healthy" not in out
 
 
 def healthy(release):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import shlex
 import stat
@@ -69,6 +70,31 @@ def test_a_command_runs_as_the_app_in_a_unit_of_its_own(calls, make_app):
     units = [word for call in calls for word in call[0] if word.startswith("--unit=")]
     assert len(set(units)) == 2, "a second one at the same time would clash"
     assert all(re.fullmatch(r"--unit=django-shop-build-\d+-\d+", unit) for unit in units)
+
+
+def test_what_a_killed_djangoctl_has_left_at_work_is_stopped(make_app, monkeypatch):
+    asked, gone, alive = [], 2**22 + 1, os.getpid()  # above what the kernel numbers processes with
+    listed = [
+        f"django-shop-build-{gone}-1.service loaded active running x",
+        f"django-shop-build-{gone}-12.service loaded active running x",
+        f"django-shop-build-{alive}-1.service loaded active running a rehearsal",
+        f"django-shop-build-{gone}-9.service loaded active running a process of the app",
+        "django-shop-build-next.service loaded active running another app",
+    ]
+
+    def control(_self, *words):
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 0, "\n".join(listed), "")
+
+    monkeypatch.setattr(systemd.Systemd, "control", control)
+    app = make_app()
+    app.settings["unit_files"].append(f"django-shop-build-{gone}-9.service")
+    systemd.Systemd().end_interrupted(app, "build")
+    assert asked[0][-1] == "django-shop-build-*.service"
+    assert asked[1:] == [("stop", f"django-shop-build-{gone}-1.service", f"django-shop-build-{gone}-12.service")]
+    listed.clear()
+    systemd.Systemd().end_interrupted(app, "build")
+    assert len(asked) == 3, "nothing to stop"
 
 
 @pytest.mark.parametrize("version", [252, 256, 257, 258])

@@ -130,6 +130,7 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
         if options.rehearse:
             return {**result, **_rehearse(app, identity, source, system, scm_version=options.scm_version)}
         with recorded(app, "build", identity):
+            system.end_interrupted(app, "build")
             try:
                 facts = {"version": options.version, "revision": options.revision, "scm_version": options.scm_version}
                 release = build(app, identity, source, system, **facts)
@@ -230,6 +231,9 @@ def do_check(app: App, options: argparse.Namespace) -> dict:
             )
         return {"app": app.name, "release": seen["release"], "healthy": True, "answers": seen["answers"]}
     release = _existing(app, options.release)
+    if not app["health"]["enabled"]:
+        note = f"not asked: {app.variable('health.enabled')} is false, so that nobody has said which page is well"
+        return {"app": app.name, "release": release, "healthy": None, "note": note}
     result = system.manage(app, options.release, ["gate"], purpose="check")
     if result.returncode:
         raise UnhealthyError(

@@ -131,6 +131,16 @@ class Systemd:
                 self.control("stop", f"{unit}.service")  # it would run on without systemd-run
                 raise
 
+    def end_interrupted(self, app: App, purpose: str) -> None:
+        """Stop the commands of `run` whose djangoctl was killed: systemd runs them on, and they write to the disk."""
+        stem = f"{app.unit}-{purpose}-"
+        listed = self.control("list-units", "--plain", "--no-legend", "--full", f"{stem}*.service").stdout
+        found = re.findall(rf"^({re.escape(stem)}(\d+)-\d+\.service)\s", listed, re.MULTILINE)
+        left = [unit for unit, process in found if not os.path.exists(f"/proc/{process}")]
+        left = [unit for unit in left if unit not in app["unit_files"]]  # a process of the app may be called so
+        if left:
+            self.control("stop", *left)
+
     def version(self) -> int:
         """The version of systemd; 0 if it does not say."""
         match = re.match(r"systemd (\d+)", self.control("--version").stdout)
