@@ -447,6 +447,23 @@ def migrated(app, *leaves):
     releases.write_json(app.root / "schema.json", {"release": "new", "leaves": list(leaves)})
 
 
+def test_migrations_that_broke_off_count(app, make_release, system, old):
+    """djangoctl was killed while they ran, and any of them may be applied."""
+    target = make_release(app, "target", migrations=["a.0001"], leaves=["a.0001"])
+    make_release(app, "killed", migrations=["a.0001", "a.0002"], leaves=["a.0002"])
+    releases.write_json(app.root / "schema.json", {"leaves": ["a.0001"], "migrating": "killed"})
+    with pytest.raises(ConfigError, match=r"which lacks a\.0002\n"):
+        swap.activate(app, target, system)
+    assert swap.activate(app, target, system, allow_schema_ahead=True)
+
+
+@pytest.mark.parametrize("name", ["gone", "../old", ""])
+def test_a_record_of_broken_off_migrations_may_name_no_release(app, make_release, system, old, name):
+    target = make_release(app, "target", migrations=["a.0001"], leaves=["a.0001"])
+    releases.write_json(app.root / "schema.json", {"leaves": ["a.0001"], "migrating": name})
+    assert swap.activate(app, target, system)
+
+
 def test_a_migration_for_a_release_that_did_not_go_live_counts(app, make_release, system, old):
     one, two = (make_release(app, name, migrations=["a.0001"], leaves=["a.0001"]) for name in ("one", "two"))
     swap.activate(app, one, system)

@@ -145,12 +145,15 @@ def _require_schema(app: App, release: Release, before: str | None) -> None:
     """Refuse a release that lacks migrations the database has: it may write rows that later migrations forbid.
 
     Two records tell which migrations were applied: that of the live release, and schema.json, since a release may
-    migrate and then fail to go live. Migrations of a Django app that the release does not have at all do not matter.
+    migrate and then fail to go live. One whose migrations broke off may have applied any of them. Migrations of a
+    Django app that the release does not have at all do not matter.
     """
     if release.id == before:
         return
-    live = releases.read(app, before).leaves if before and (app.releases / before).is_dir() else set()
-    applied = live | set(read_json(app.root / "schema.json").get("leaves", []))
+    record = read_json(app.root / "schema.json")
+    named = [name for name in (before, record.get("migrating")) if name and releases.is_identity(name)]
+    there = [releases.read(app, name) for name in named if (app.releases / name).is_dir()]
+    applied = set(record.get("leaves", [])).union(*(other.leaves for other in there))
     known = {name.partition(".")[0] for name in release.migrations}
     ahead = sorted(name for name in applied - release.migrations if name.partition(".")[0] in known)
     if ahead:
