@@ -149,6 +149,12 @@ pending:
   description: With V(built), whether activating the release would change anything.
   returned: success
   type: bool
+migrate:
+  description:
+    - With V(built), whether V(migrated) could change anything. V(false) says that the plan of the release is empty, and
+      that no hook is left from an earlier run.
+  returned: success
+  type: bool
 revision:
   description: With V(fetched), the commit.
   returned: success
@@ -269,7 +275,7 @@ def main() -> None:
     params = module.params
     nothing = {"before": None, "revision": params["revision"] or "unknown", "tree": "unknown", "scm_version": ""}
     nothing |= {"changed": True, "pending": True, "release": params["release"] or "", "plan": [], "advice": []}
-    nothing |= {"deploy_check": ""}
+    nothing |= {"migrate": True, "deploy_check": ""}
     if params["state"] == "absent" and not os.path.exists(f"/etc/djangofleet/{params['app']}/app.json"):
         module.exit_json(changed=False)
     if module.check_mode and params["state"] not in ("rolled_back", "absent") and unknown(params):

@@ -474,7 +474,8 @@ def built(monkeypatch, make_release):
 
     def build(app, identity, source, system, **facts):
         seen.append((identity, source, facts))
-        return make_release(app, identity, warnings=["mind the gap"], deploy_check="System check\nidentified 1 issue")
+        advice = {"warnings": ["mind the gap"], "deploy_check": "System check\nidentified 1 issue"}
+        return make_release(app, identity, database=False, **advice)
 
     monkeypatch.setattr(cli, "build", build)
     return seen
@@ -500,6 +501,7 @@ def test_a_build_is_done_once(ctl, app, built):
         "changed": True,
         "pending": True,
         "plan": [],
+        "migrate": False,
         "warnings": ["mind the gap"],
         "deploy_check": "System check\nidentified 1 issue",
     }
@@ -507,42 +509,52 @@ def test_a_build_is_done_once(ctl, app, built):
     again = ctl(*words)[1]
     assert (again["release"], again["changed"], again["pending"], len(built)) == (identity, False, True, 1)
     ctl("shop", "activate", identity)
-    assert ctl(*words)[1]["pending"] is False
+    live = ctl(*words)[1]
+    assert (live["pending"], live["migrate"]) == (False, False)
     assert [(line["action"], line["ok"]) for line in audited()] == [("build", True), ("activate", True)]
 
 
 MIGRATIONS = ["entries.0001_initial", "entries.0002_more"]
+STEPS = [{"migration": "entries.0001_initial", "operations": ["Create model Entry"], "destructive": []}]
 
 
 @pytest.mark.parametrize(
-    ("live", "new", "planned"),
+    ("steps", "record", "due"),
     [
-        (MIGRATIONS[:1], MIGRATIONS, True),
-        (None, MIGRATIONS, True),  # the first release
-        (MIGRATIONS, MIGRATIONS, False),
-        (MIGRATIONS, MIGRATIONS[:1], False),
-        (None, [], False),
+        (STEPS, {"leaves": MIGRATIONS}, True),
+        ([], {"leaves": MIGRATIONS}, False),
+        ([], {}, True),  # the database has what nobody has recorded: it was restored, or a run was killed
+        ([], {"leaves": MIGRATIONS[:1]}, True),
+        ([], {"leaves": [*MIGRATIONS, "gone.0001"]}, False),
+        ([], {"leaves": MIGRATIONS, "owing": "v0-1"}, True),
+        ([], {"leaves": MIGRATIONS, "migrating": "v0-1"}, True),
+        ([], {"leaves": MIGRATIONS, "first": True}, True),
     ],
 )
-def test_a_build_shows_what_its_new_migrations_would_do(
-    ctl, app, make_release, system, monkeypatch, live, new, planned
+def test_a_build_says_whether_migrate_has_anything_to_do(
+    ctl, app, make_release, system, monkeypatch, steps, record, due
 ):
-    if live is not None:
-        make_release(app, "v1-1", live=True, migrations=live)
+    """A deploy asks for `migrate` only then, so nothing that `migrate` would do may be missing."""
 
     def build(app, identity, source, system, **facts):
-        return make_release(app, identity, application="x:y", migrations=new)
+        return make_release(app, identity, application="x:y", migrations=MIGRATIONS)
 
     monkeypatch.setattr(cli, "build", build)
-    system.result = answered(STEPS)
+    releases.write_json(app.root / "schema.json", record)
+    before = releases.read_json(app.root / "schema.json")
+    system.result = answered(steps)
     words = ("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--json")
     code, answer, _err = ctl(*words)
-    assert (code, answer["changed"], answer["plan"]) == (0, True, STEPS if planned else [])
-    # Without new migrations there is no plan to wait for.
-    assert [release for release, _words, _options in system.managed] == ([answer["release"]] if planned else [])
+    assert (code, answer["changed"], answer["plan"], answer["migrate"]) == (0, True, steps, due)
+    assert [release for release, _words, _options in system.managed] == [answer["release"]], "it is asked once"
     system.managed.clear()
-    assert ctl(*words)[1]["plan"] == []
+    again = ctl(*words)[1]
+    assert (again["plan"], again["migrate"]) == ([], True), "it is not live yet, so an earlier run may have broken off"
     assert system.managed == [], "nothing was built"
+    done = ctl("shop", "migrate", answer["release"], "--json")[1]
+    after = {**releases.read_json(app.root / "schema.json"), "release": None}
+    quiet = not done["changed"] and after == {**before, "release": None, "owing": None}
+    assert quiet is not due
 
 
 def test_a_build_without_a_database_is_not_planned(ctl, system, monkeypatch, make_release):
@@ -550,7 +562,8 @@ def test_a_build_without_a_database_is_not_planned(ctl, system, monkeypatch, mak
         return make_release(app, identity, application="x:y", migrations=MIGRATIONS, database=False)
 
     monkeypatch.setattr(cli, "build", build)
-    assert ctl("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--json")[1]["plan"] == []
+    answer = ctl("shop", "build", "--revision", "abc", "--tree", "/srv/repo", "--json")[1]
+    assert (answer["plan"], answer["migrate"]) == ([], False)
     assert system.managed == []
 
 
@@ -702,9 +715,6 @@ def test_a_build_that_fails_is_audited(ctl, monkeypatch):
 # Migrations
 
 
-STEPS = [{"migration": "entries.0001_initial", "operations": ["Create model Entry"], "destructive": []}]
-
-
 def answered(steps):
     return subprocess.CompletedProcess([], 0, f"noise\ndjangofleet-plan: {json.dumps({'steps': steps})}\n", "")
 
@@ -725,6 +735,16 @@ def test_migrations_are_named(ctl, app, make_release, system):
     assert audited()[0]["applied"] == ["entries.0001_initial"]
     system.result = answered([])
     assert ctl("shop", "migrate", "v1-1", "--json")[1] == {"release": "v1-1", "changed": False, "plan": []}
+
+
+def test_hooks_that_an_earlier_migrate_owed_are_a_change(ctl, make_app, make_release, system):
+    app = make_app(hooks={"after_migrate": ["manage.py loaddata"]})
+    release = make_release(app, "v1-1", application="x:y")
+    releases.write_json(app.root / "schema.json", {"leaves": [], "owing": release.id})
+    system.result = answered([])
+    assert ctl("shop", "migrate", "v1-1", "--json")[1]["changed"] is True
+    assert system.managed[-1][1] == ["manage.py", "loaddata"]
+    assert ctl("shop", "migrate", "v1-1", "--json")[1]["changed"] is False
 
 
 def test_destructive_migrations_need_a_flag(ctl, app, make_release, system):

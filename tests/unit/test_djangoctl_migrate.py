@@ -69,7 +69,7 @@ def test_the_plan_is_asked_of_the_release(app, release):
 
 def test_hooks_run_before_and_after_the_migrations(app, release):
     system = FakeSystemd([SAFE])
-    assert migrate(app, release, system) == [SAFE]
+    assert migrate(app, release, system).plan == [SAFE]
     assert system.words == ["one", "two", MIGRATE, "three"]
     assert {entry[0] for entry in system.ran} == {"new"}
     assert f"output of {MIGRATE}" in release.log.read_text()
@@ -101,13 +101,13 @@ def test_the_limit_comes_after_what_the_app_says(app, release):
 
 def test_an_empty_plan_runs_nothing(app, release):
     system = FakeSystemd([])
-    assert migrate(app, release, system) == []
+    assert migrate(app, release, system).plan == []
     assert system.words == []
 
 
 def test_without_a_database_nothing_is_asked(app, make_release):
     system = FakeSystemd([DESTRUCTIVE])
-    assert migrate(app, make_release(app, "flat", database=False), system) == []
+    assert migrate(app, make_release(app, "flat", database=False), system).plan == []
     assert system.ran == []
 
 
@@ -125,7 +125,7 @@ def test_destructive_operations_are_refused_by_name(app, release):
 def test_nothing_is_destructive_for_a_new_database(app, make_release):
     system = FakeSystemd([SAFE, DESTRUCTIVE])
     system.facts = {"new": True}
-    steps = migrate(app, make_release(app, "one", application="x:y"), system)
+    steps = migrate(app, make_release(app, "one", application="x:y"), system).plan
     assert [step["destructive"] for step in steps] == [[], []]
     assert MIGRATE in system.words
 
@@ -168,7 +168,7 @@ def test_a_new_database_gets_its_data_once(app, make_release):
 
 def test_destructive_operations_run_when_allowed(app, release):
     system = FakeSystemd([SAFE, DESTRUCTIVE])
-    assert migrate(app, release, system, allow_destructive=True) == [SAFE, DESTRUCTIVE]
+    assert migrate(app, release, system, allow_destructive=True).plan == [SAFE, DESTRUCTIVE]
     assert MIGRATE in system.words
 
 
@@ -300,7 +300,7 @@ def pending(app, known):
 
 def test_a_hook_that_failed_is_run_by_the_next_migrate(app, pending):
     system = FakeSystemd([])
-    assert migrate(app, pending, system) == []
+    assert migrate(app, pending, system).plan == []
     assert system.words == ["three"], "the database is where it should be: nothing but the hook is left to do"
     assert noted(app) == NOTED
     system = FakeSystemd([])

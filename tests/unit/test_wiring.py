@@ -280,6 +280,20 @@ def test_the_primary_host_migrates_first_where_it_is_in_the_play(evaluate, prima
     assert evaluate("django", "__django_first", **given) == first
 
 
+@pytest.mark.parametrize(
+    ("build", "asked"),
+    [
+        ({"pending": True, "migrate": True}, True),
+        ({"pending": True, "migrate": False}, False),
+        ({"pending": False, "migrate": True}, False),
+        ({"pending": True}, True),  # check mode, where djangoctl on the host is of an earlier version
+    ],
+)
+def test_a_build_without_migrations_spares_the_question(evaluate, build, asked):
+    given = {"django_app": SHOP, "__django_builds": {"shop": build, "other": {"pending": True, "migrate": True}}}
+    assert evaluate("django", "__django_migrates", **given) is asked
+
+
 def test_what_an_inventory_derives_is_evaluated(wired):
     domain, url = trust_as_template("{{ base_domain }}"), trust_as_template("{{ base }}/s/")
     app = SHOP | {"domains": [domain], "static_url": url, "nginx": {"extra_config": trust_as_template("# {{ base }}")}}

@@ -23,7 +23,7 @@ from .errors import BuildError, ConfigError, CtlError, Interrupted, UnhealthyErr
 from .fetch import fetch
 from .interrupt import finished_first, interruptible
 from .lock import audit, held, holder, say
-from .migrate import migrate, plan
+from .migrate import is_due, migrate, plan
 from .prune import prune
 from .rehearsal import rehearsal
 from .remove import remove
@@ -118,6 +118,7 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
         "pending": not release.is_usable or swap.pending(app, identity, system),
         "plan": [],
     }
+    result["migrate"] = result["pending"]  # unless its plan says that nothing is to be done
     if options.config and not (options.rehearse or options.dry_run):
         raise ConfigError("--config goes with --rehearse or --dry-run: a release is built with what the role wrote")
     package = os.environ.get("DJANGOCTL_PACKAGE") if options.package == "-" else options.package
@@ -137,16 +138,20 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
             except BuildError:
                 prune(app)  # of the failed releases only this one stays
                 raise
-        live = releases.Release(app.current, releases.read_json(app.current / "release.json"))
-        if release.migrations - live.migrations:  # without new ones the plan is empty, and takes seconds to make
-            result["plan"] = plan(app, release, system)
+        result |= _planned(app, release, system)
     return {**result, **_advice(release)}
 
 
 def _rehearse(app: App, identity: str, source: Source, system: Systemd, **facts: object) -> dict:
     """Build a release to see whether it builds and what its migrations would do, and leave nothing of it."""
     with rehearsal(app, identity, source, system, **facts) as (trial, options):
-        return {"plan": plan(app, trial, system, **options), **_advice(trial)}
+        return {**_planned(app, trial, system, **options), **_advice(trial)}
+
+
+def _planned(app: App, release: releases.Release, system: Systemd, **options) -> dict:
+    """What the release's migrations would do, and whether there is any need to ask for `migrate`."""
+    steps = plan(app, release, system, **options)
+    return {"plan": steps, "migrate": is_due(app, release, steps)}
 
 
 def _advice(release: releases.Release) -> dict:
@@ -160,9 +165,9 @@ def do_plan(app: App, options: argparse.Namespace) -> dict:
 def do_migrate(app: App, options: argparse.Namespace) -> dict:
     release = releases.read(app, options.release)
     with recorded(app, "migrate", release.id) as facts:
-        steps = migrate(app, release, Systemd(), allow_destructive=options.allow_destructive)
-        facts["applied"] = [step["migration"] for step in steps]
-    return {"release": release.id, "changed": bool(steps), "plan": steps}
+        done = migrate(app, release, Systemd(), allow_destructive=options.allow_destructive)
+        facts["applied"] = [step["migration"] for step in done.plan]
+    return {"release": release.id, "changed": done.changed, "plan": done.plan}
 
 
 def do_activate(app: App, options: argparse.Namespace) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from .app import App
@@ -14,6 +15,18 @@ from .systemd import Systemd
 PLAN = Path(__file__).with_name("plan.py")
 MARK = "djangofleet-plan: "
 LOG_LINES = 25
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What a migration has done.
+
+    :param plan: the migrations that ran.
+    :param changed: whether anything ran: migrations, or hooks that an earlier run still owed.
+    """
+
+    plan: list[dict]
+    changed: bool
 
 
 def plan(app: App, release: Release, system: Systemd, **options) -> list[dict]:
@@ -45,8 +58,18 @@ def _ask(app: App, release: Release, system: Systemd, **options) -> dict:
     return found
 
 
-def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: bool = False) -> list[dict]:
-    """Run the release's migrations and the hooks around them, and return the plan that was carried out.
+def is_due(app: App, release: Release, steps: list[dict]) -> bool:
+    """Whether `migrate` has anything to do: migrations, hooks that are owed, or a record that is behind.
+
+    :param steps: the release's plan.
+    """
+    record = read_json(app.root / "schema.json")
+    left = [record.get(key) for key in ("first", "migrating", "owing")]
+    return bool(steps) or any(left) or _leaves(record, release) != set(record.get("leaves", []))
+
+
+def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: bool = False) -> Migrated:
+    """Run the release's migrations and the hooks around them.
 
     On PostgreSQL a statement waits for a lock no longer than the app's lock_timeout. Without that limit a blocked
     migration would block every query of the site behind it.
@@ -58,9 +81,10 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
     if not steps:
         interrupted = read_json(app.root / "schema.json").get("migrating")
         # An earlier run migrated, and then it was killed or a hook failed.
-        if _record_schema(app, release, hooks_pending=interrupted) or _is_first(app):
+        is_owing = bool(_record_schema(app, release, hooks_pending=interrupted)) or _is_first(app)
+        if is_owing:
             _run_after_hooks(app, release, system)
-        return []
+        return Migrated([], is_owing)
     destructive = [f"{step['migration']}: {operation}" for step in steps for operation in step["destructive"]]
     if destructive and not allow_destructive:
         raise MigrationError(
@@ -89,7 +113,7 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
         raise _failed(app, f"a migration of release {release.id} failed", lines)
     _record_schema(app, release, hooks_pending=release.id)
     _run_after_hooks(app, release, system)
-    return steps
+    return Migrated(steps, True)
 
 
 def _applied(app: App, release: Release, steps: list[dict], system: Systemd) -> set[str]:
@@ -145,15 +169,23 @@ def _record_schema(
     """
     record = read_json(app.root / "schema.json")
     if release.migrations:
-        recorded = set(record.get("leaves", []))
-        # Migrations that the release does not have are ahead of it. They stay applied.
-        ahead = recorded - release.migrations
-        leaves = ahead | (release.leaves if applied is None else applied | recorded)
-        record = {**record, "release": release.id, "leaves": sorted(leaves)}
+        record = {**record, "release": release.id, "leaves": sorted(_leaves(record, release, applied))}
         record["owing"] = hooks_pending or record.get("owing")
         record.pop("migrating", None)
         write_json(app.root / "schema.json", record)
     return record.get("owing")
+
+
+def _leaves(record: dict, release: Release, applied: set[str] | None = None) -> set[str]:
+    """The last applied migrations after those of a release.
+
+    :param record: schema.json from before.
+    :param applied: the migrations that ran; all of the release's by default.
+    """
+    recorded = set(record.get("leaves", []))
+    # Migrations that the release does not have are ahead of it. They stay applied.
+    ahead = recorded - release.migrations
+    return ahead | (release.leaves if applied is None else applied | recorded)
 
 
 def _failed(app: App, message: str, lines: list[str]) -> MigrationError:
