@@ -17,6 +17,9 @@ from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import wheel_of
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.preload import preload
+
+preload()
 
 # No part of a release unless somebody says otherwise: what belongs to the checkout or to the machine that it lies on.
 EXCLUDE = (".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", "*.pyc", ".DS_Store")

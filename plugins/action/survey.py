@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.preload import preload
+
+preload()
 
 KINDS = ("units", "users", "paths", "certificates")
 NAMES = {"type": "list", "elements": "str", "default": []}

@@ -12,6 +12,9 @@ from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.preload import preload
+
+preload()
 
 SOURCES = ("template", "content", "copy", "directory", "link", "absent")
 KEYS = {*SOURCES, "path", "encoding", "for_each", "loop_var", "vars", "mode", "owner", "group", "sensitive"}
