@@ -1,8 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The controller's half of djangofleet.stack.release: names a local source by its content and sends it if it is new."""
+"""The controller's half of djangofleet.stack.release: names a local source by its content and sends it if it is new.
+
+A small one is sent along with the question.
+"""
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 import getpass
 import hashlib
@@ -23,6 +27,9 @@ preload()
 
 # No part of a release unless somebody says otherwise: what belongs to the checkout or to the machine that it lies on.
 EXCLUDE = (".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", "*.pyc", ".DS_Store")
+
+# Bytes of a source that goes along with the question whether the host has it: to send it takes no longer than to ask.
+SMALL = 1_000_000
 
 REQUIREMENT = re.compile(
     r"\s*(?P<name>[\w.-]+)(?=\s|$|[\[=<>~!;,@])\s*(?:\[(?P<extras>[^]]*)\])?\s*(?:===?\s*(?P<version>[^\s;,]+))?"
@@ -72,6 +79,11 @@ def file_digest(path: str) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def is_small(root: str, exclude: Sequence[str]) -> bool:
+    """Whether a directory is small enough to be sent unasked."""
+    return sum(os.lstat(path).st_size for _name, path in members(root, exclude)) <= SMALL
+
+
 def pack(root: str, exclude: Sequence[str], target: str) -> None:
     """Pack a directory; the receiver decides about owners."""
     with tarfile.open(target, "w:gz", compresslevel=3) as archive:
@@ -80,7 +92,7 @@ def pack(root: str, exclude: Sequence[str], target: str) -> None:
 
 
 class ActionModule(ActionBase):
-    """Asks the host whether it has the release before it sends anything."""
+    """Asks the host whether it has the release before it sends anything large."""
 
     _VALID_ARGS = frozenset(
         (
@@ -129,12 +141,18 @@ class ActionModule(ActionBase):
         given = source.get("exclude")
         exclude = EXCLUDE if given is None else (given,) if isinstance(given, str) else tuple(given)
         arguments = {**arguments, "revision": digest(root, exclude)}
-        answer = self._ask(arguments, task_vars)
-        if answer.get("failed") or not answer.get("changed") or not answer.get("release"):
-            return answer
+        small = is_small(root, exclude)
+        if not small:
+            answer = self._ask(arguments, task_vars)
+            if answer.get("failed") or not answer.get("changed") or not answer.get("release"):
+                return answer
         with tempfile.TemporaryDirectory(dir=C.DEFAULT_LOCAL_TMP) as directory:
             archive = os.path.join(directory, "source.tar.gz")
             pack(root, exclude, archive)
+            if small:
+                with open(archive, "rb") as handle:
+                    content = base64.b64encode(handle.read()).decode()
+                return self._ask({**arguments, "source": {"content": content}}, task_vars)
             return self._send(arguments, "archive", archive, task_vars)
 
     def _from_package(self, arguments: dict, package: str, task_vars: dict) -> dict:

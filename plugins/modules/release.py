@@ -10,7 +10,8 @@ short_description: Build, migrate to or activate a release of a Django app
 description:
   - Asks C(djangoctl) on the host for it, and turns its answer into Ansible's. The role P(djangofleet.stack.django#role)
     installs it.
-  - A source on the controller is packed and sent only when the host does not have the release it makes.
+  - A source on the controller is packed and sent only when the host does not have the release it makes; one of at most
+    1 MB at once, as it costs less than the question.
 options:
   app:
     description: Name of the app.
@@ -46,6 +47,9 @@ options:
         type: str
       archive:
         description: A packed directory on the host, as C(.tar.gz). Wants O(revision). O(source.path) is sent as one.
+        type: str
+      content:
+        description: The same archive as Base64. A small O(source.path) is sent as one.
         type: str
       path:
         description: A directory on the controller.
@@ -169,6 +173,7 @@ scm_version:
   type: str
 """
 
+import base64
 import json
 import os
 
@@ -222,6 +227,14 @@ def words(params: dict, check: bool) -> list[str]:
     return result
 
 
+def decoded(content: str, directory: str) -> str:
+    """Write an archive that came as Base64 to a file; returns its path. Ansible removes the directory."""
+    path = os.path.join(directory, "source.tar.gz")
+    with open(path, "wb") as handle:
+        handle.write(base64.b64decode(content))
+    return path
+
+
 def unknown(params: dict) -> bool:
     """Whether djangoctl has nothing to say yet: in check mode, of what a run would have made by now."""
     app = params["app"]
@@ -247,6 +260,7 @@ def main() -> None:
                     "known_hosts_file": {"type": "path"},
                     "tree": {"type": "str"},
                     "archive": {"type": "str"},
+                    "content": {"type": "str", "no_log": True},
                     "path": {"type": "str"},
                     "exclude": {"type": "list", "elements": "str"},
                     "package": {"type": "str"},
@@ -288,6 +302,8 @@ def main() -> None:
     os.environ["DJANGOCTL_REPOSITORY"] = source.get("git") or ""
     package = (source.get("package") or "").replace("://@", f"://{source.get('credentials') or ''}@", 1)
     os.environ["DJANGOCTL_PACKAGE"] = package
+    if content := source.get("content"):
+        source["archive"] = decoded(content, module.tmpdir)
     code, out, err = module.run_command([PROGRAM, *words(params, module.check_mode)])
     try:
         result = json.loads(out)

@@ -17,6 +17,10 @@ spec = importlib.util.spec_from_file_location("release_action", ROOT / "plugins/
 action = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(action)
 
+spec = importlib.util.spec_from_file_location("release_module", ROOT / "plugins/modules/release.py")
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+
 EXCLUDE = action.EXCLUDE
 
 
@@ -236,15 +240,40 @@ def ask(monkeypatch, tmp_path):
     return run
 
 
-def test_a_known_source_is_not_sent(ask, source):
-    _answer, fake = ask({"source": {"path": str(source)}})
-    assert [call["revision"] for call in fake.asked] == [digest(source)]
+@pytest.fixture
+def large(source, monkeypatch):
+    """A source that is too large to be sent unasked."""
+    monkeypatch.setattr(action, "SMALL", sum(path.lstat().st_size for path in source.rglob("*") if path.is_file()) - 1)
+    return source
+
+
+def test_a_small_source_goes_along_with_the_question(ask, source, tmp_path):
+    answer, fake = ask({"source": {"path": str(source)}, "version": "v1"}, answers=[{"changed": True, "release": "x"}])
+    assert answer == {"changed": True, "release": "x"}
+    (asked,) = fake.asked
+    assert (asked["revision"], asked["version"], fake.sent) == (digest(source), "v1", [])
+    archive = module.decoded(asked["source"]["content"], str(tmp_path))
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path / "there", filter="fully_trusted")  # noqa: S202, the plugin has just packed it
+    assert digest(tmp_path / "there") == digest(source)
+
+
+def test_what_is_left_out_makes_no_source_large(ask, large):
+    (large / ".git").mkdir()
+    (large / "manage.py").write_text("")
+    (large / ".git/pack").write_bytes(b"x" * 1000)
+    assert "content" in ask({"source": {"path": str(large)}})[1].asked[0]["source"]
+
+
+def test_a_known_source_is_not_sent(ask, large):
+    _answer, fake = ask({"source": {"path": str(large)}})
+    assert [call["revision"] for call in fake.asked] == [digest(large)]
     assert fake.sent == []
 
 
-def test_a_new_source_is_sent_once(ask, source, tmp_path):
+def test_a_new_source_is_sent_once(ask, large, tmp_path):
     answers = [{"changed": True, "release": "x"}, {"changed": True, "release": "x"}]
-    answer, fake = ask({"source": {"path": str(source)}, "version": "v1"}, answers=answers)
+    answer, fake = ask({"source": {"path": str(large)}, "version": "v1"}, answers=answers)
     assert answer["release"] == "x"
     assert fake.sent == [(b"\x1f\x8b", "/tmp/remote/source.tar.gz"), "removed"]
     assert "source" not in fake.asked[0]
@@ -261,14 +290,14 @@ def test_a_new_source_is_sent_once(ask, source, tmp_path):
         {"changed": True, "release": ""},  # check mode, on a host that knows nothing of the app yet
     ],
 )
-def test_nothing_is_sent_where_it_is_of_no_use(ask, source, answer):
-    found, fake = ask({"source": {"path": str(source)}}, check_mode=True, answers=[answer])
+def test_nothing_is_sent_where_it_is_of_no_use(ask, large, answer):
+    found, fake = ask({"source": {"path": str(large)}}, check_mode=True, answers=[answer])
     assert (len(fake.asked), fake.sent, found) == (1, [], answer)
 
 
-def test_check_mode_sends_what_a_rehearsal_needs(ask, source):
+def test_check_mode_sends_what_a_rehearsal_needs(ask, large):
     answers = [{"changed": True, "release": "x"}, {"changed": True, "release": "x", "plan": ["p"]}]
-    answer, fake = ask({"source": {"path": str(source)}}, check_mode=True, answers=answers)
+    answer, fake = ask({"source": {"path": str(large)}}, check_mode=True, answers=answers)
     assert answer["plan"] == ["p"]
     assert fake.asked[1]["source"] == {"archive": "/tmp/remote/source.tar.gz"}
     assert fake.sent[-1] == "removed"
