@@ -25,7 +25,7 @@ options:
 EXAMPLES = r"""
 - name: Stop if an app does not serve
   ansible.builtin.assert:
-    that: djangofleet_health.stdout | djangofleet.stack.app_faults(apps) | length == 0
+    that: djangofleet_visit.services | djangofleet.stack.app_faults(apps) | length == 0
 """
 
 RETURN = r"""

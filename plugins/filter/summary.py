@@ -71,7 +71,7 @@ def summary(
         host: {
             "builds": _of(hostvars[host], "__django_builds", {}),
             "visits": _of(_of(hostvars[host], "djangofleet_visit", {}), "visits", []),
-            "health": health_of(_of(_of(hostvars[host], "djangofleet_health", {}), "stdout", "")),
+            "health": health_of(_of(_of(hostvars[host], "djangofleet_visit", {}), "services", "")),
         }
         for host in hosts
     }

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: visit
-short_description: Ask sites for a page through the web server of this host
+short_description: Ask sites for a page through the web server of this host, and djangoctl for the apps behind it
 description:
   - Asks each domain once, as a visitor would whom the domain leads to this host, with the site's name in the handshake
     and in the request. A site that does not answer well is asked again until O(retry_seconds) are over, since a web
@@ -66,6 +66,10 @@ options:
         description: The page that closes the site while it is there. A 503 is well then.
         type: str
         default: ""
+  services:
+    description: Whether djangoctl is asked too how the apps of this host are, after the sites. Wants root.
+    type: bool
+    default: false
   address:
     description: Where the web server listens.
     type: str
@@ -120,11 +124,22 @@ visits:
       type: str
 """
 
+import os
 import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.djangofleet.stack.plugins.module_utils.answer import seen
+
+PROGRAM = "/usr/local/bin/djangoctl"
+
+
+def services(module: AnsibleModule) -> str:
+    """What djangoctl says of the apps. Its exit code is that of all apps of the host, so it decides nothing."""
+    if not os.path.exists(PROGRAM):
+        return ""
+    _code, out, _err = module.run_command([PROGRAM, "list", "--json"])
+    return out
 
 
 def visit(address: str, domain: str, site: dict[str, Any], deadline: float) -> dict[str, Any]:
@@ -153,6 +168,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "sites": {"type": "list", "elements": "dict", "required": True, "options": site},
+            "services": {"type": "bool", "default": False},
             "address": {"type": "str", "default": "127.0.0.1"},
             "retry_seconds": {"type": "int", "default": 10},
         },
@@ -165,7 +181,8 @@ def main() -> None:
         for domain in site["domains"]
         if "*" not in domain
     ]
-    module.exit_json(changed=False, visits=visits)
+    said = services(module) if module.params["services"] else ""
+    module.exit_json(changed=False, visits=visits, services=said)
 
 
 if __name__ == "__main__":

@@ -124,8 +124,6 @@ def test_the_components_come_in_order(runs):
         ("web", "Provide the certificates"),
         ("web", "Serve the sites"),
         ("app", "Remove the apps that are to go"),
-        ("web", "Ask the sites"),
-        ("app", "Ask the services"),
         ("~^(app|web)$", "Say how it went"),
     ]
 

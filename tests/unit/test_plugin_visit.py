@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import http.server
+import io
+import json
 import ssl
 import threading
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils import basic
 from ansible_collections.djangofleet.stack.plugins.modules import visit
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.summary import certificate_end
 from cryptography import x509
@@ -187,3 +190,36 @@ def test_the_certificate_is_told_whoever_signed_it(serve, certificate):
 
 def test_plain_http_where_tls_is_expected(serve):
     assert not seen(serve({"/": (200, {}, "")}), tls=True)["ok"]
+
+
+# The services
+
+
+def run_visit(monkeypatch: pytest.MonkeyPatch, **params: Any) -> dict[str, Any]:
+    """What the module answers to these parameters."""
+    given = json.dumps({"ANSIBLE_MODULE_ARGS": {"sites": [], **params}}).encode()
+    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", given)
+    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as end:
+        visit.main()
+    assert end.value.code == 0
+    return json.loads(printed.getvalue())
+
+
+def test_djangoctl_is_asked_after_the_sites(monkeypatch, tmp_path, serve):
+    """An app that does not serve is an answer too: djangoctl ends with a code, and what it printed counts."""
+    server = serve({"/": (200, {}, "")})
+    program = tmp_path / "djangoctl"
+    program.write_text(f'#!/bin/sh\ncurl -s http://127.0.0.1:{server.server_port}/ -H "Host: $*"\necho "$@"\nexit 6\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(visit, "PROGRAM", str(program))
+    answer = run_visit(monkeypatch, sites=[site(server.server_port, domains=["shop.test"])], services=True)
+    assert (answer["changed"], answer["services"]) == (False, "list --json\n")
+    assert [host for host, _path in server.asked] == ["shop.test", "list --json"]
+
+
+@pytest.mark.parametrize("params", [{}, {"services": True}])
+def test_a_host_without_djangoctl_says_nothing_of_services(monkeypatch, tmp_path, params):
+    monkeypatch.setattr(visit, "PROGRAM", str(tmp_path / "nothing"))
+    assert run_visit(monkeypatch, **params)["services"] == ""

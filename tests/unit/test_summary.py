@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ansible_collections.djangofleet.stack.plugins.filter import summary
 from ansible_collections.djangofleet.stack.plugins.filter.app_faults import app_faults
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.summary import (
     certificate_end,
@@ -18,6 +22,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime.datetime(2026, 11, 21, 12, 0, tzinfo=datetime.UTC)
 SHOP = {"name": "shop", "domains": ["shop.example.com", "www.shop.example.com"]}
 
@@ -180,3 +185,21 @@ def test_without_djangoctl_or_with_an_older_one_nothing_is_said(printed):
 )
 def test_a_run_stops_at_the_faults_of_its_apps_that_do_not_serve(names, lines):
     assert app_faults(SAID, [{"name": name} for name in names]) == lines
+
+
+@pytest.mark.parametrize("group", ["app", "web"])
+def test_the_end_of_a_run_shows_what_the_hosts_have_answered(group):
+    """By the names that summary.yml registers it under."""
+    (play,) = yaml.safe_load((ROOT / "playbooks/summary.yml").read_text())
+    asked = play["tasks"][0]
+    assert asked["djangofleet.stack.visit"]["services"] == "{{ 'app' in group_names }}"
+    fault = {"found": "a timer failed", "heals": "look at it"}
+    entry = {"app": "shop", "serves": False, "faults": [fault], "answers": [], "units": []}
+    printed = json.dumps({"apps": [entry]}) if group == "app" else ""
+    answer = {"visits": [visit(domain="shop.example.com")], "services": printed}
+    hostvars = {"one": {asked["register"]: answer}}
+    text = summary.summary([SHOP], hostvars, ["one"], began=NOW.timestamp())
+    assert "shop.example.com on one (200)" in text
+    assert ("a timer failed" in text) is (group == "app")
+    assert app_faults(printed, [SHOP]) == (["shop: a timer failed -> look at it"] if group == "app" else [])
+    assert f"({asked['register']} | default({{}})).services" in play["tasks"][2]["vars"]["wrong"]
