@@ -190,6 +190,13 @@ def test_the_number_of_workers_is_told_to_djangoctl(serve, tmp_path):
     assert (tmp_path / "run/workers").read_text() == "3"
 
 
+def test_workers_of_a_warm_master_do_not_wait_for_each_other(serve):
+    """Gunicorn sleeps for a random part of 0.1 s after each, here for longer than anybody waits."""
+    gunicorn = serve(f"import random; random.random = lambda: {100 * PATIENCE}")
+    gunicorn.wait(2)
+    assert gunicorn.ask() == (200, "warm")
+
+
 def asked(directory: Path) -> list[str]:
     return [line.split()[0] for line in (directory / "asked").read_text().splitlines()]
 

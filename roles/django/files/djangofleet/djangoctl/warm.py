@@ -81,8 +81,23 @@ def start_master(server: Any, app: Mapping[str, Any]) -> None:
                 else:
                     _try(server.log, _import_urls)
         close(server.log)
+        _fork_at_once(server)
     if is_gate and not is_in_master and not _passes_in_child(server, app):
         raise SystemExit(1)
+
+
+def _fork_at_once(server: Any) -> None:
+    """Let Gunicorn fork its first workers without a pause.
+
+    Its pauses spread the imports of workers, which these need not make. Those that replace others keep them.
+    """
+
+    def spawn_workers() -> None:
+        del server.spawn_workers
+        for _count in range(server.num_workers):
+            server.spawn_worker()
+
+    server.spawn_workers = spawn_workers
 
 
 def start_worker(worker: Any, app: Mapping[str, Any]) -> None:
