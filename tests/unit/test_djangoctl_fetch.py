@@ -156,7 +156,7 @@ def test_the_tree_is_that_of_a_checkout(app, project):
 
 
 def test_no_filter_and_no_hook_of_the_host_runs(app, project, tmp_path, settings):
-    """git-lfs is such a filter where it is installed for all users: the files of a repository would start it as root."""
+    """git-lfs is such a filter where it is installed for all users: the files of a repository would run it as root."""
     theirs, templates = Project(tmp_path / "theirs"), tmp_path / "templates/hooks"
     for one in (theirs, project):
         one.commit("* filter=lfs\n*.x filter=a.b\n", name=".gitattributes")
