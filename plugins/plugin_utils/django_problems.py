@@ -176,7 +176,11 @@ def _source_problems(source: Mapping[str, Any], path: str, is_there: Callable[[s
         return
     if "git" in source and not matches("line", source["git"]):  # it may have a token and is not shown
         yield f"{path}.source.git: is no address; give that of a repository, in one line"
-    if "path" in source and not is_there(source["path"], "directory"):
+    if "package" in source and not matches("line", source["package"]):
+        yield f"{path}.source.package: is no requirement; give one such as shop==1.4.2, in one line"
+    if source.get("path") == "":  # that of whoever calls would be deployed
+        yield f"{path}.source.path: is empty; give a directory on the controller"
+    elif "path" in source and not is_there(source["path"], "directory"):
         yield problem(f"{path}.source.path", source["path"], "a directory on the controller")
     package = source.get("package", "")
     wheel = wheel_of(package)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from collections import namedtuple
 from contextlib import contextmanager
 from pathlib import Path
@@ -824,6 +826,20 @@ def healthy(release):
     release.write(application="x:y")
     (release.path / "venv/bin/python").touch()
     return release
+
+
+def test_a_signal_ends_the_wait_of_maintenance_for_a_deploy(ctl, app):
+    deploy = os.open(app.static, os.O_RDONLY)
+    fcntl.flock(deploy, fcntl.LOCK_EX)
+    timers = [
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)),
+        threading.Timer(2, os.close, (deploy,)),
+    ]
+    for timer in timers:
+        timer.start()
+    assert ctl("shop", "maintenance", "on")[0] == 128 + signal.SIGTERM
+    assert not app.maintenance.exists()
+    timers[1].join()
 
 
 def test_maintenance_is_switched_on_and_off(ctl, app):

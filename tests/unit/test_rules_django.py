@@ -334,6 +334,38 @@ def test_a_source_that_is_not_there_is_told(source, said):
     assert found == ([f"django_app.{said}"] if said else [])
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"git": ""}, "git: is no address; give "),
+        ({"git": "https://t0ken@example.com/x\n"}, "git: is no address; give "),
+        ({"package": ""}, "package: is no requirement; give "),
+        ({"package": "shop\n--index-url https://t0ken@example.com/"}, "package: is no requirement; give "),
+        ({"path": ""}, "path: is empty; give "),
+    ],
+)
+def test_a_source_that_names_nothing_is_told(source, said):
+    (found,) = problems(shop(source=source), is_there=lambda _path, _kind: True)
+    assert found.startswith(f"django_app.source.{said}")
+    assert "t0ken" not in found
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("django_root", ""),
+        ("django_root", "srv"),
+        ("django_root", "/srv/%h"),
+        ("django_root", "/srv\n"),
+        ("django_media_group", ""),
+        ("django_socket_group", "www data"),
+    ],
+)
+def test_a_place_or_a_group_that_cannot_be(name, value):
+    (found,) = rules.option_problems({name: value})
+    assert found.startswith(f"{name}: found '")
+
+
 def test_the_controller_is_looked_at(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "shop").mkdir()

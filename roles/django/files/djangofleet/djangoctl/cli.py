@@ -260,7 +260,8 @@ def do_maintenance(app: App, options: argparse.Namespace) -> dict:
     wanted, before = options.switch == "on", app.maintenance.exists()
     if wanted:
         with tree.directory(app.static) as static:
-            fcntl.flock(static, fcntl.LOCK_EX)  # it goes beside a deploy, and one at a time
+            with interruptible():  # nothing has begun
+                fcntl.flock(static, fcntl.LOCK_EX)  # it goes beside a deploy, and one at a time
             atomic.write(app.maintenance, output.maintenance_page(options.message))
     else:
         app.maintenance.unlink(missing_ok=True)
