@@ -10,6 +10,7 @@ import shlex
 import stat
 import subprocess
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,15 @@ def test_a_command_runs_as_the_app_in_a_unit_of_its_own(calls, make_app):
     units = [word for call in calls for word in call[0] if word.startswith("--unit=")]
     assert len(set(units)) == 2, "a second one at the same time would clash"
     assert all(re.fullmatch(r"--unit=django-shop-build-\d+-\d+", unit) for unit in units)
+
+
+def test_what_is_printed_need_not_be_text(make_app, monkeypatch, tmp_path):
+    """It comes when a hook has run already: to fail then would leave a swap half way."""
+    real = subprocess.run
+    monkeypatch.setattr(systemd, "environment_file", lambda _variables: nullcontext(tmp_path / "env"))
+    monkeypatch.setattr(systemd.subprocess, "run", lambda _words, **options: real(["printf", r"a\377b"], **options))
+    assert systemd.Systemd().run(make_app(), ["hook"], properties=[]).stdout == "a\ufffdb"
+    assert systemd.Systemd().journal("django-shop.service") == "a\ufffdb"
 
 
 def test_what_a_killed_djangoctl_has_left_at_work_is_stopped(make_app, monkeypatch):

@@ -86,7 +86,8 @@ class Systemd:
         words = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit}"]
         if since:
             words.append(f"--since={since}")
-        return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+        found = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+        return found.stdout.strip()
 
     def run(
         self,
@@ -123,6 +124,7 @@ class Systemd:
                     stdout=subprocess.PIPE if output is None else output,
                     stderr=subprocess.STDOUT if output is None else output,
                     text=True,
+                    errors="replace",  # a hook may print anything
                     check=False,
                     # A Ctrl-C is for djangoctl, which knows whether the command may end. A shell keeps its terminal.
                     start_new_session=stdin == subprocess.DEVNULL,
