@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import shlex
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -142,6 +143,7 @@ def app_problems(given: Any, path: str, is_there: Callable[[str, str], bool]) ->
             else []
         ),
         *_unit_problems(app, path),
+        *_hook_problems(app["hooks"], f"{path}.hooks"),
         *_environment_problems(app, path),
         *_network_problems(app, path),
     ]
@@ -218,6 +220,16 @@ def _unit_problems(app: Mapping[str, Any], path: str) -> Iterator[str]:
             if item["name"] in seen:
                 yield problem(f"{where}.name", item["name"], "each process and timer a name of its own")
             seen.add(item["name"])
+
+
+def _hook_problems(hooks: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Commands that djangoctl cannot split: it would say so in the middle of a deploy."""
+    for point, commands in hooks.items():
+        for where, command in labelled(f"{path}.{point}", commands):
+            try:
+                shlex.split(command)
+            except ValueError as error:
+                yield problem(where, command, f"a command as a shell takes it ({str(error).lower()})")
 
 
 def _environment_problems(app: Mapping[str, Any], path: str) -> Iterator[str]:

@@ -366,6 +366,12 @@ def test_a_place_or_a_group_that_cannot_be(name, value):
     assert found.startswith(f"{name}: found '")
 
 
+@pytest.mark.parametrize("point", ["build", "before_collectstatic", "before_migrate", "after_activate"])
+def test_a_hook_whose_quotes_are_open(point):
+    (found,) = problems(shop(hooks={point: ["npm ci", "echo 'it works"]}))
+    assert found.startswith(f"django_app.hooks.{point}[1]: found 'echo 'it works'; give a command as a shell takes it")
+
+
 def test_the_controller_is_looked_at(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "shop").mkdir()
