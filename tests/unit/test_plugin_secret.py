@@ -122,4 +122,5 @@ def test_only_a_secret_that_is_made_is_shared(evaluate, host, app, asked):
     tasks = yaml.safe_load((ROOT / "roles/django/tasks/configure.yml").read_text())
     (task,) = [task for task in tasks if task.get("ansible.builtin.include_tasks") == "secret.yml"]
     given = {"name": "shop", "domains": ["shop.example.com"], "source": {"path": "/x"}, **app}
-    assert evaluate("django", task["when"], django_app=given, django_app_secret_host=host) is asked
+    scope = {"django_app": given, "django_app_secret_host": host}
+    assert all(evaluate("django", condition, **scope) for condition in task["when"]) is asked
