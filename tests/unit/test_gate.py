@@ -86,6 +86,17 @@ def test_figures_are_those_of_the_tests(program, tmp_path):
     assert sys.modules["junit"].figures(report) == {"swaps": 40, "worst": 1.5}
 
 
+def test_what_a_proof_writes_is_no_other_code(program, monkeypatch):
+    """Its own files may be committed in between, and it still goes on where it was broken off."""
+    prove, files = program("prove"), {"README.md": "1", "docs/proof.md": "1", "bench/results/release.json": "1"}
+    monkeypatch.setattr(prove, "git", lambda *_: "".join(f"100644 blob {n}\t{path}\n" for path, n in files.items()))
+    before = prove.digest()
+    files |= {"docs/proof.md": "2", "bench/results/release.json": "2"}
+    assert prove.digest() == before
+    files["README.md"] = "2"
+    assert prove.digest() != before
+
+
 def test_every_scenario_is_proven(program):
     names = {step.name for step in program("prove").steps()}
     assert names >= {f"scenario {path.parent.name}" for path in SCRIPTS.parent.glob("molecule/*/molecule.yml")}
