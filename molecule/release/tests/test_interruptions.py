@@ -17,6 +17,8 @@ POINTS = {
     "after_activate": True,
 }
 KILLS = 5 if fleet.PROVE else 2
+# What was in hand of a process that is killed may be asked of another one, unless it writes.
+READERS = ("--connections=6", "--pause=0.05")
 
 
 def words_to(host: str, point: str) -> tuple[list[str], int]:
@@ -74,9 +76,34 @@ def test_killed_process(victim, figure):
             fleet.wait(lambda number=number: len(workers()) == number, 30, f"all workers of {host} again")
         return max(took)
 
-    with fleet.visitors("--connections=6", "--pause=0.05", cut=KILLS):
+    with fleet.visitors(*READERS, cut=KILLS):
         took = fleet.both(kill)
     figure(f"seconds until a host answered after kill -9 of a {victim}, worst of {KILLS}", max(took.values()))
+
+
+def test_bad_environment_is_not_what_a_crashed_master_starts_with():
+    """What the gate refuses stays on the host until the inventory is mended; what served keeps what it served with."""
+
+    def allow(host: str, domain: str) -> None:
+        line = f's/^ALLOWED_HOSTS=.*/ALLOWED_HOSTS="{domain}"/'
+        fleet.on(host, "sed", "-i", line, "/etc/djangofleet/guestbook/env")
+
+    def one(host: str) -> None:
+        before = fleet.served(host)
+        allow(host, "other.test")
+        try:
+            assert "did not pass its gate" in str(fleet.ctl(host, "guestbook", "activate", before, code=6))
+            fleet.on(host, "kill", "-9", fleet.main_pid(host, GUESTBOOK))
+            fleet.answers(host, 30)
+            assert fleet.served(host) == before
+            assert fleet.environment_of(host, GUESTBOOK)["ALLOWED_HOSTS"] == "guestbook.test"
+            assert fleet.ctl(host, "guestbook", "status")["restart_pending"], "the restart is still pending"
+        finally:
+            allow(host, "guestbook.test")
+        assert not fleet.ctl(host, "guestbook", "status")["restart_pending"]
+
+    with fleet.visitors(*READERS, cut=1):
+        fleet.both(one)
 
 
 def test_reboot_in_the_middle_of_a_swap(environment_changes):
