@@ -161,10 +161,11 @@ class ActionModule(ActionBase):
             named = {"version": label(package), "revision": package}
             source = {"package": package}
             if found := CREDENTIALS.search(package):
-                # Apart, so that Ansible keeps them out of the log and of what it shows. Another token is no other code.
+                # Apart, so that Ansible keeps them out of the log and of what it shows; with what is around them, since
+                # the text `git` is in many an id. Another token is no other code.
                 plain = CREDENTIALS.sub("", package, count=1)
                 named = {"version": label(plain), "revision": plain}
-                source = {"package": plain, "credentials": found[0]}
+                source = {"package": plain, "credentials": f"://{found[0]}@"}
             return self._ask({**named, **arguments, "source": source}, task_vars)
         path, extras = os.path.expanduser(wheel), package.removeprefix(wheel)
         if not os.path.isfile(path):

@@ -64,7 +64,8 @@ options:
         description: A requirement, or the path of a wheel on the controller; either may have extras.
         type: str
       credentials:
-        description: What the address in O(source.package) has between C(://) and C(@). Taken from there if not given.
+        description: >-
+          What the address in O(source.package) has from C(://) to C(@), with both. Taken from there if not given.
         type: str
   revision:
     description: What names the source for good, such as a commit. Derived from the content of O(source) if not given.
@@ -196,9 +197,10 @@ def words(params: dict, check: bool) -> list[str]:
     """The command line of djangoctl for these parameters."""
     verb = "plan" if check and params["state"] == "migrated" else VERBS[params["state"]]
     result = [params["app"], verb, "--json"]
-    source = dict(params["source"] or {})
-    source |= {"package": "-"} if source.get("credentials") else {}  # it is in DJANGOCTL_PACKAGE
+    source = params["source"] or {}
     sources = [f"--{key}={source[key]}" for key in ("tree", "archive", "package") if source.get(key)]
+    if source.get("credentials"):
+        sources = ["--package-from-environment"]
     if params["state"] == "fetched":
         result.append(f"--version={params['version'] or 'HEAD'}")
         files = {"key": source.get("key_file"), "known-hosts": source.get("known_hosts_file")}
@@ -300,7 +302,7 @@ def main() -> None:
     # It may have a token, and every user of the host can read a command line.
     source = params["source"] or {}
     os.environ["DJANGOCTL_REPOSITORY"] = source.get("git") or ""
-    package = (source.get("package") or "").replace("://@", f"://{source.get('credentials') or ''}@", 1)
+    package = (source.get("package") or "").replace("://@", source.get("credentials") or "://@", 1)
     os.environ["DJANGOCTL_PACKAGE"] = package
     if content := source.get("content"):
         source["archive"] = decoded(content, module.tmpdir)

@@ -122,6 +122,10 @@ visits:
     certificate:
       description: The certificate that was shown, in PEM; empty without TLS.
       type: str
+services:
+  description: What C(djangoctl list --json) says on this host; empty where it was not asked or is not there.
+  returned: always
+  type: str
 """
 
 import os

@@ -1216,7 +1216,7 @@ def test_the_module_keeps_the_credentials_of_a_package_off_the_command_line(modu
         assert "t0ken" not in str(words)
         return code, json.dumps(out), err
 
-    source = {"package": "shop @ git+https://@example.com/shop", "credentials": "t0ken"}
+    source = {"package": "shop @ git+https://@example.com/shop", "credentials": "://t0ken@"}
     params = PARAMS | {"app": "shop", "state": "built", "revision": "abc", "source": source, "actor": "", "rollout": ""}
     fake = SimpleNamespace(params=params, check_mode=False, run_command=answer, warn=print, exit_json=dict)
     spec = {}

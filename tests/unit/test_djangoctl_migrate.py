@@ -354,3 +354,26 @@ def test_without_a_database_nothing_is_recorded(app, make_release):
     release = make_release(app, "flat", database=False, migrations=["auth.0001"], leaves=["auth.0001"])
     migrate(app, release, FakeSystemd([]))
     assert not (app.root / "schema.json").exists()
+
+
+@pytest.mark.parametrize("steps", [[], [SAFE]])
+def test_what_another_release_had_applied_when_it_broke_off_stays_known(app, make_release, steps):
+    """The release after it takes its place in the record, and does not have its migrations."""
+    make_release(app, "killed", migrations=["a.0001", "a.0002", "a.0003"], leaves=["a.0003"])
+    revert = make_release(app, "revert", application="x:y", migrations=["a.0001"], leaves=["a.0001"])
+    write_json(app.root / "schema.json", {"leaves": ["a.0001"], "migrating": "killed"})
+    system = FakeSystemd(steps)
+    system.facts = {"unknown": ["a.0002", "squashed.0001"]}  # 0003 was not reached
+    migrate(app, revert, system)
+    record = read_json(app.root / "schema.json")
+    assert (record["leaves"], record.get("migrating")) == (["a.0001", "a.0002"], None)
+
+
+@pytest.mark.parametrize("name", ["gone", "../old"])
+def test_a_release_that_broke_off_may_be_gone(app, make_release, name):
+    revert = make_release(app, "revert", application="x:y", migrations=["a.0001"], leaves=["a.0001"])
+    write_json(app.root / "schema.json", {"leaves": ["a.0001"], "migrating": name})
+    system = FakeSystemd([])
+    system.facts = {"unknown": ["a.0002"]}
+    migrate(app, revert, system)
+    assert read_json(app.root / "schema.json")["leaves"] == ["a.0001"]

@@ -178,7 +178,17 @@ def test_every_pending_operation_is_listed(steps):
 
 
 def test_without_pending_migrations_the_plan_is_empty(project):
-    assert project.nothing_to_do == {"vendor": "sqlite", "new": False, "pgoptions": "", "steps": []}
+    assert project.nothing_to_do == {"vendor": "sqlite", "new": False, "pgoptions": "", "steps": [], "unknown": []}
+
+
+def test_what_is_applied_and_not_there_is_told(project, tmp_path):
+    """Migrations of another release. Those of Django apps that are gone count too."""
+    shutil.copy(project.root / "done.sqlite3", tmp_path / "ahead.sqlite3")
+    with sqlite3.connect(tmp_path / "ahead.sqlite3") as connection:
+        rows = [("add_field", "0009_other"), ("gone", "0001_initial")]
+        connection.executemany("insert into django_migrations (app, name, applied) values (?, ?, 0)", rows)
+    found = answer(project(DATABASE=str(tmp_path / "ahead.sqlite3")))
+    assert found["unknown"] == ["add_field.0009_other", "gone.0001_initial"]
 
 
 def test_on_a_new_database_only_sql_is_destructive(project, tmp_path):

@@ -716,6 +716,17 @@ def test_the_configuration_of_a_release_that_fails_its_gate_is_not_pinned(app, m
     assert live_configuration(app) == ("", app["keep_releases"])
 
 
+def test_what_an_older_djangoctl_pinned_gets_the_secret_key(app, make_release, system):
+    """Its own units read the role's file; those of the next release, which may outlive a put-back, do not."""
+    swap.activate(app, make_release(app, "old"), system)
+    before = app.pinned.resolve()
+    (app.config / "secret").write_text("SECRET_KEY=one\n")
+    (app.config / "secret").chmod(0o600)
+    swap.activate(app, make_release(app, "new"), system)
+    assert (before / "secret").read_text() == "SECRET_KEY=one\n"
+    assert (before / "secret").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_secret_key_of_a_release_that_fails_its_gate_is_not_pinned(app, make_release, system):
     """The hosts of an app may be given another one, and a service may restart at any moment."""
     (app.config / "secret").write_text("SECRET_KEY=one\n")

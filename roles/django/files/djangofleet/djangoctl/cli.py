@@ -121,7 +121,7 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
     result["migrate"] = result["pending"]  # unless its plan says that nothing is to be done
     if options.config and not (options.rehearse or options.dry_run):
         raise ConfigError("--config goes with --rehearse or --dry-run: a release is built with what the role wrote")
-    package = os.environ.get("DJANGOCTL_PACKAGE") if options.package == "-" else options.package
+    package = os.environ.get("DJANGOCTL_PACKAGE") if options.package_from_environment else options.package
     source = Source(tree=options.tree, archive=options.archive, package=package)
     if source == Source() and not options.dry_run:
         raise ConfigError(
@@ -353,9 +353,9 @@ def parser() -> argparse.ArgumentParser:
     source = command.add_mutually_exclusive_group()
     source.add_argument("--tree", type=Path, help="a directory on this host")
     source.add_argument("--archive", type=Path, help="a tar archive on this host")
+    source.add_argument("--package", help="a requirement, or a wheel on this host")
     source.add_argument(
-        "--package",
-        help="a requirement, or a wheel on this host; `-` for what is in DJANGOCTL_PACKAGE, such as a token",
+        "--package-from-environment", action="store_true", help="what DJANGOCTL_PACKAGE says, such as one with a token"
     )
     command.add_argument("--dry-run", action="store_true", help="say what would be done")
     command.add_argument("--rehearse", action="store_true", help="build aside, plan the migrations, leave nothing")

@@ -9,7 +9,7 @@ from pathlib import Path
 from .app import App
 from .errors import MigrationError
 from .hooks import run_hooks
-from .release import Release, live_id, read_json, still_live, write_json
+from .release import Release, is_identity, live_id, read, read_json, still_live, write_json
 from .systemd import Systemd
 
 PLAN = Path(__file__).with_name("plan.py")
@@ -39,7 +39,8 @@ def plan(app: App, release: Release, system: Systemd, **options) -> list[dict]:
 
 
 def _ask(app: App, release: Release, system: Systemd, **options) -> dict:
-    """What plan.py answers: the steps, whether the database is new, and the app's own PGOPTIONS.
+    """What plan.py answers: the steps, whether the database is new, the app's own PGOPTIONS, and what is applied that
+    the release does not have.
 
     The migrations of a new database destroy nothing: there is no data, and nobody is served.
     """
@@ -77,6 +78,7 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
     :raises MigrationError: a migration failed, or a destructive one was not allowed. The live release keeps serving.
     """
     found = _ask(app, release, system)
+    _keep_interrupted(app, release, set(found.get("unknown", [])))
     steps = found["steps"]
     if not steps:
         interrupted = read_json(app.root / "schema.json").get("migrating")
@@ -114,6 +116,19 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
     _record_schema(app, release, hooks_pending=release.id)
     _run_after_hooks(app, release, system)
     return Migrated(steps, True)
+
+
+def _keep_interrupted(app: App, release: Release, unknown: set[str]) -> None:
+    """Record which migrations of another release are applied that broke off: the record of this one replaces its name.
+
+    :param unknown: the applied migrations that this release does not have.
+    """
+    record = read_json(app.root / "schema.json")
+    other = record.get("migrating")
+    if not other or other == release.id:
+        return
+    theirs = read(app, other).migrations if is_identity(other) and (app.releases / other).is_dir() else set()
+    _note(app, leaves=sorted({*record.get("leaves", []), *(unknown & theirs)}))
 
 
 def _applied(app: App, release: Release, steps: list[dict], system: Systemd) -> set[str]:

@@ -125,11 +125,13 @@ def plan() -> dict:
                     part.state_forwards(label, database_state)
             operation.state_forwards(label, state)
         steps.append(step)
+    there = set(executor.loader.disk_migrations)
     return {
         "vendor": connection.vendor,
         "new": is_new(connection, executor),
         "pgoptions": os.environ.get("PGOPTIONS", ""),
         "steps": steps,
+        "unknown": sorted(".".join(key) for key in executor.loader.applied_migrations if key not in there),
     }
 
 

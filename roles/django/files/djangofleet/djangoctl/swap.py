@@ -248,18 +248,27 @@ def copy_configuration(app: App, release: Path) -> App:
         shutil.rmtree(stale)
     for pin in used:
         units.adopt(app, pin)
+        if "secret" in contents and not (pin / "secret").exists():  # an older djangoctl pinned it
+            _copy(app, pin, "secret", contents["secret"])
     for path in (directory, directory / "units"):
         path.mkdir(mode=0o750, exist_ok=True)
         os.chown(path, home.stat().st_uid, home.stat().st_gid)
     for name, text in contents.items():
-        # By rename: an unchanged configuration has the same digest, and this directory is in use already.
-        seen = (app.config / name).stat()
-        write(directory / name, text, mode=stat.S_IMODE(seen.st_mode), owner=(seen.st_uid, seen.st_gid))
+        _copy(app, directory, name, text)
     point(directory / "release", release)
     record = read_json(app.root / "live.json")
     if before and record and "pin" not in record:  # an older djangoctl wrote it
         write_json(app.root / "live.json", {**record, "pin": before.name})
     return load(app.name, config=directory)
+
+
+def _copy(app: App, pin: Path, name: str, text: bytes) -> None:
+    """Write a file of a pinned configuration, for those who may read the role's.
+
+    By rename: an unchanged configuration has the same digest, and its directory is in use already.
+    """
+    seen = (app.config / name).stat()
+    write(pin / name, text, mode=stat.S_IMODE(seen.st_mode), owner=(seen.st_uid, seen.st_gid))
 
 
 def _contents(app: App) -> dict[str, bytes]:
