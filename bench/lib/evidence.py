@@ -32,7 +32,7 @@ find /srv/guestbook/data -name '*.sqlite3' -exec basename {} \\;
 echo "# configuration of the live release"
 cd /etc/djangofleet/guestbook/live/
 find . | LC_ALL=C sort | xargs stat -c '%n %F %a %U:%G'
-find . -type f | LC_ALL=C sort | xargs sha256sum
+find . -type f -not -name secret | LC_ALL=C sort | xargs sha256sum
 echo "# units"
 sha256sum /etc/systemd/system/django-guestbook*
 """
