@@ -158,6 +158,22 @@ BEFORE_GOING_LIVE = {
         {"wsgi": "shop.wsgi:application"},
         ["django_apps[guestbook].wsgi", "shop.wsgi", "guestbook.wsgi:application"],
     ),
+    "missing requirements file": (
+        {"requirements": "requirements/prod.txt"},
+        [
+            "django_apps[guestbook].requirements",
+            "requirements/prod.txt",
+            "set it to one of: pyproject.toml, requirements.txt",
+        ],
+    ),
+    "missing project directory": (
+        {"project_dir": "src"},
+        ["django_apps[guestbook].project_dir", "'src' is not a directory"],
+    ),
+    "wrong settings module": (
+        {"settings_module": "guestbook.production"},
+        ["cannot be imported", "guestbook.production"],
+    ),
     "source that cannot be fetched": (
         {"source": {"git": "file:///nowhere.git", "version": "v1"}},
         ["django_apps[guestbook].source.git", "file:///nowhere.git", "could not be fetched"],
