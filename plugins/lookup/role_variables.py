@@ -39,11 +39,27 @@ _raw:
   elements: raw
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, spec_of
+
+
+@cache
+def room(role: str, name: str) -> dict[str, Any]:
+    """What Ansible reads from a room of a role: main.yml, or every file of main/ in order. Nobody changes it."""
+    directory = ROLES / role / name
+    paths: list[Path] = [directory / "main.yml", *sorted((directory / "main").glob("*.yml"))]
+    found: dict[str, Any] = {}
+    for path in paths:
+        if path.is_file():
+            # "unsafe" leaves out a copy, which takes longer than to read the file.
+            content = DataLoader().load_from_file(str(path), cache="none", unsafe=True, trusted_as_template=True)
+            found |= content or {}
+    return found
 
 
 class LookupModule(LookupBase):
@@ -56,25 +72,13 @@ class LookupModule(LookupBase):
 
     def defines(self, role: str, name: str) -> bool:
         """Whether the role's vars/ have a variable of that name."""
-        return name in self._room(role, "vars")
+        return name in room(role, "vars")
 
     def _of(self, role: str, variables: dict[str, Any], value: str | None) -> Any:
         # In Ansible's order: a role's vars outrank an inventory, which outranks a role's defaults.
-        scope = {**self._room(role, "defaults"), **variables, **self._room(role, "vars")}
+        scope = {**room(role, "defaults"), **variables, **room(role, "vars")}
         scope |= {"role_name": role, "role_path": str(ROLES / role), "ansible_search_path": [str(ROLES / role)]}
         templar = self._templar.copy_with_new_env(available_variables=scope)
         if value:
             return templar.template(scope[value])
         return {name: templar.template(scope[name]) for name in spec_of(role) if name in scope}
-
-    def _room(self, role: str, room: str) -> dict[str, Any]:
-        """What Ansible reads from a room of a role: main.yml, or every file of main/ in order."""
-        directory = ROLES / role / room
-        paths: list[Path] = [directory / "main.yml", *sorted((directory / "main").glob("*.yml"))]
-        found: dict[str, Any] = {}
-        for path in paths:
-            if path.is_file():
-                # "unsafe" leaves out a copy, which takes longer than to read the file. Nothing changes the content.
-                content = self._loader.load_from_file(str(path), cache="all", unsafe=True, trusted_as_template=True)
-                found |= content or {}
-        return found

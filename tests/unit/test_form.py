@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 YAML = sorted(
@@ -31,6 +33,25 @@ def test_rules_live_in_python(path):
 @pytest.mark.parametrize("path", TASKS, ids=name)
 def test_task_files_stay_short(path):
     assert len(path.read_text().splitlines()) <= 110
+
+
+def variables(node: object) -> Iterator[str]:
+    """The names that plays and tasks set for themselves. Those that they give to a role are the role's."""
+    if isinstance(node, list):
+        for item in node:
+            yield from variables(item)
+    elif isinstance(node, dict):
+        given = {"ansible.builtin.include_role", "ansible.builtin.import_role", "ansible.builtin.import_playbook"}
+        if not given & set(node):
+            yield from node.get("vars", {})
+        for key in ("tasks", "block", "rescue", "always"):
+            yield from variables(node.get(key))
+
+
+@pytest.mark.parametrize("path", TASKS, ids=name)
+def test_variables_of_tasks_are_private(path):
+    """An inventory may say `nginx_https_port: "{{ https_port }}"`: no `https_port` of a task may stand for it."""
+    assert [each for each in variables(yaml.safe_load(path.read_text())) if not each.startswith("__")] == []
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=name)
