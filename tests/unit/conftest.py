@@ -8,6 +8,7 @@ import json
 import os
 import pwd
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,9 @@ sys.path.insert(0, str(ROLES / "django" / "files" / "djangofleet"))  # so that t
 # Before any test module is imported: those of rules import them as ansible_collections.djangofleet.stack.
 if AnsibleCollectionConfig.collection_finder is None:
     init_plugin_loader([str(ROOT / "collections")])
+
+# Below nohup(1) every program would ignore it, also those that tests send it to.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # What a role may ask of a host when a test does not care. A test that does passes its own `ansible_facts`.
 FACTS: dict[str, Any] = {

@@ -202,4 +202,4 @@ def test_the_end_of_a_run_shows_what_the_hosts_have_answered(group):
     assert "shop.example.com on one (200)" in text
     assert ("a timer failed" in text) is (group == "app")
     assert app_faults(printed, [SHOP]) == (["shop: a timer failed -> look at it"] if group == "app" else [])
-    assert f"({asked['register']} | default({{}})).services" in play["tasks"][2]["vars"]["wrong"]
+    assert f"({asked['register']} | default({{}})).services" in play["tasks"][2]["vars"]["__wrong"]
