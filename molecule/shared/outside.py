@@ -94,8 +94,12 @@ def ask(address: str, domain: str, path: str) -> tuple[int, bytes]:
     return answer.status, answer.data
 
 
-def hosts_of(scenario: str) -> list[str]:
-    return [f"djangofleet-{scenario}-{release}" for release in (12, 13)]
+def hosts_of(scenario: str, gate: int = 0) -> list[str]:
+    """The hosts of a scenario.
+
+    :param gate: the Debian release that the gate takes, where it does not take both.
+    """
+    return [f"djangofleet-{scenario}-{release}" for release in (distributions(gate) if gate else (12, 13))]
 
 
 def play(scenario: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from shared.outside import ROOT, Browser, address_of, hosts_of, play
 
 GUESTBOOK = ROOT / "examples" / "guestbook"
+HOSTS = hosts_of("default", gate=13)
 APPS = yaml.safe_load((ROOT / "molecule/default/inventory/group_vars/all.yml").read_text())["django_apps"]
 
 
@@ -36,7 +37,7 @@ def authority_of(name: str) -> str:
 def answer_of_hosts() -> list:
     """What every site of every host says, and which release says it."""
     seen = []
-    for name in hosts_of("default"):
+    for name in HOSTS:
         # It ends with 6 where an app serves nothing, as one that has never been live.
         state = subprocess.run(
             ["docker", "exec", name, "djangoctl", "--json"], capture_output=True, text=True, check=False
@@ -57,7 +58,7 @@ def run(tmp_path, variables: dict, *words: str) -> str:
     given = tmp_path / "given.yml"
     given.write_text(yaml.safe_dump(variables))
     before = answer_of_hosts()
-    result = play("default", "site.yml", f"--extra-vars=@{given}", *words)
+    result = play("default", "site.yml", f"--extra-vars=@{given}", f"--limit={','.join(HOSTS)}", *words)
     assert result.returncode != 0, result.stdout
     assert "PLAY [Ask the sites]" not in result.stdout, result.stdout
     assert answer_of_hosts() == before
@@ -195,7 +196,7 @@ def test_stops_before_going_live(tmp_path, case):
     if case == "health that is not given":  # another release, so that there is something to put live
         changes = {**changes, "source": {"path": str(GUESTBOOK), "version": "sick"}}
     # On one distribution or the other in turn: what is refused there does not depend on it.
-    host = hosts_of("default")[list(BEFORE_GOING_LIVE).index(case) % 2]
+    host = HOSTS[list(BEFORE_GOING_LIVE).index(case) % len(HOSTS)]
     said = run(tmp_path, {"django_apps": apps(**changes)}, "--tags=app", f"--limit={host}")
     for text in wanted:
         assert text in said
@@ -221,12 +222,11 @@ def test_failing_migration(tmp_path):
 @pytest.fixture
 def small_disk():
     """A third app's directory is a disk of 40 MB."""
-    names = hosts_of("default")
-    for name in names:
+    for name in HOSTS:
         command = "mkdir -p /srv/third && mount -t tmpfs -o size=40m tmpfs /srv/third"
         subprocess.run(["docker", "exec", name, "sh", "-c", command], check=True)
     yield
-    for name in names:
+    for name in HOSTS:
         command = "umount /srv/third; rm -rf /srv/third /etc/djangofleet/third /etc/systemd/system/django-third*"
         subprocess.run(["docker", "exec", name, "sh", "-c", command], check=True)
 
@@ -244,6 +244,6 @@ def test_full_disk(tmp_path, small_disk, space, wanted):
 
 def test_good_run_after_all_of_this_succeeds():
     before = answer_of_hosts()
-    result = play("default", "site.yml", "--tags=app")
+    result = play("default", "site.yml", "--tags=app", f"--limit={','.join(HOSTS)}")
     assert result.returncode == 0, result.stdout
     assert answer_of_hosts() == before
