@@ -21,7 +21,6 @@ from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import wheel_of
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import CREDENTIALS
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.preload import preload
 
 preload()
@@ -35,6 +34,9 @@ SMALL = 1_000_000
 REQUIREMENT = re.compile(
     r"\s*(?P<name>[\w.-]+)(?=\s|$|[\[=<>~!;,@])\s*(?:\[(?P<extras>[^]]*)\])?\s*(?:===?\s*(?P<version>[^\s;,]+))?"
 )
+
+# A name and a password, or a token. The user of an address for ssh is no secret.
+CREDENTIALS = re.compile(r"(?:(?<=http://)|(?<=https://))[^/\s]+(?=@)")
 
 
 def members(root: str, exclude: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,6 @@ from typing import Any
 
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CONFIG, wheel_of
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import (
-    CREDENTIALS,
     is_address,
     is_domain,
     is_listen,
@@ -40,6 +39,8 @@ WITHOUT_NETWORK = (
     *("sqlite", "spatialite", "unix", "rediscache+unix", "file", "filecache"),
     *("locmem", "locmemcache", "db", "dbcache", "dummy", "dummycache"),
 )
+
+CREDENTIALS = re.compile(r"https?://[^/\s]*@")
 
 PATH_IN_SOURCE = "a path relative to the source"
 DIRECTORY_IN_SOURCE = "a directory relative to the source"

@@ -16,8 +16,6 @@ DOMAIN = rf"(?:\*\.)?(?:{LABEL}\.)*(?!\d+\Z){LABEL}"
 LONGEST_DOMAIN = 253
 # A relative path that stays inside of the directory it is relative to.
 SEGMENT = r"(?!\.\.?(?:/|\Z))[^/\n]+"
-# In a text: a name and a password, or a token, of an address. The user of an address for ssh is no secret.
-CREDENTIALS = re.compile(r"(?:(?<=http://)|(?<=https://))[^/\s]+(?=@)")
 
 PATTERNS: dict[str, str] = {
     # Names
