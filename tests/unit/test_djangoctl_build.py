@@ -295,6 +295,34 @@ def test_a_rehearsal_with_another_configuration(make_app, project, system, rehea
         assert bound(lines_of(options), "BindReadOnlyPaths")[str(app.config)] == str(other)
 
 
+@pytest.mark.parametrize(("host", "enters"), [("/run/postgresql", True), ("10.0.0.2", False), ("", False)])
+def test_a_plan_enters_the_database_by_the_password_that_it_knows(
+    make_app, project, rehearse, monkeypatch, tmp_path, host, enters
+):
+    """The new password goes to the server with the run, and there is none in check mode."""
+    app = make_app()
+    other, pin = tmp_path / "other", app.config / ".live-1"
+    app.pinned.parent.mkdir(parents=True, exist_ok=True)
+    pin.mkdir()
+    app.pinned.symlink_to(pin)
+    (pin / "secret").write_text("SECRET_KEY=key\nDATABASE_PASSWORD=old\n")
+    (pin / "env").write_text('DATABASE_HOST="/run/postgresql"\nDATABASE_NAME="shop"\nHOME="/"\n')
+    shutil.copytree(app.config, other, symlinks=True)
+    (other / "env").write_text(f'DATABASE_HOST="{host}"\nDATABASE_NAME="shop"\nDATABASE_PASSWORD="new"\n')
+    if not host:
+        (pin / "env").write_text('DATABASE_URL="sqlite:///data/db.sqlite3"\n')
+    seen = []
+
+    def plan(*_words, further, **_options):
+        seen.extend(Path(line.partition("=")[2]).read_text() for line in further)
+        return []
+
+    monkeypatch.setattr(cli, "plan", plan)
+    assert rehearse(project(), "--config", str(other)) == 0
+    known = 'DATABASE_PASSWORD=old\nDATABASE_HOST="/run/postgresql"\nDATABASE_NAME="shop"\n'
+    assert seen == ([known] if enters else [])
+
+
 def test_what_a_killed_rehearsal_left_is_removed_by_the_next(make_app, project, rehearse):
     app = make_app()
     ended = subprocess.Popen(["true"])

@@ -21,7 +21,7 @@ import djangoctl.app
 import pytest
 import yaml
 from conftest import pin
-from djangoctl import answer, cli, errors, launch, lock, swap
+from djangoctl import answer, backups, cli, errors, launch, lock, swap
 from djangoctl import build as builds
 from djangoctl import release as releases
 from test_djangoctl_swap import NEXT, SERVICE, FakeSystemd
@@ -179,15 +179,17 @@ FAILURES = {
     "UnhealthyError": (fail_commands, ("check",), 6, "or the app is not healthy"),
     "ActivationError": (fail_restart, ACTIVATE, 7, "the previous release was put back if possible"),
     "HookError": (fail_commands, ACTIVATE, 8, "a hook failed"),
+    "MoveError": (fail_commands, ("move", "--config", "etc/shop"), 10, "the database was not moved"),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_failure_has_its_documented_exit_code(ctl, make_app, make_release, system, monkeypatch, kind):
+def test_every_failure_has_its_documented_exit_code(ctl, make_app, make_release, system, monkeypatch, tmp_path, kind):
+    monkeypatch.chdir(tmp_path)
     provoke, words, code, text = FAILURES[kind.__name__]
     documented = ctl("--help")[1].partition("exit codes:\n")[2]
     app = make_app(hooks={"before_activate": ["x"] if kind is errors.HookError else [], "after_activate": []})
-    make_release(app, "old")
+    make_release(app, "old", application="x:y")
     make_release(app, "new", application="x:y", migrations=["a.0001"])
     assert ctl("shop", "activate", "old")[0] == 0
     system.calls.clear()
@@ -195,13 +197,17 @@ def test_every_failure_has_its_documented_exit_code(ctl, make_app, make_release,
     provoke(system, monkeypatch)
     found, answer, _err = ctl("shop", *words, "--json")
     assert (found, answer["code"], kind.code) == (code, code, code)
-    (line,) = [line for line in documented.splitlines() if line.startswith(f"  {code}  ")]
+    (line,) = [line for line in documented.splitlines() if line.startswith(f"{code:3}  ")]
     assert text in line
-    assert "After 2 to 6 the same release is live as before. After 7 and 8 the message says which one is." in documented
+    for words in (
+        "After 2 to 6 and 10 the same release is live as before.",
+        "After 7 and 8 the message says which one is.",
+    ):
+        assert words in documented
     assert (releases.live_id(app), (app.root / "live.json").read_text()) == ("old", serves)
-    if 2 <= code <= 6:
+    if 2 <= code <= 6 or code == 10:
         assert not [call for call in system.asked if call.startswith(("stop", "restart")) and SERVICE in call]
-    if code >= 7:
+    if code in (7, 8):
         assert "release old" in answer["state"]
 
 
@@ -402,6 +408,26 @@ def test_releases_are_listed(ctl, app, make_release):
         ("v2-1", "failed", False, "it 'broke'"),
     ]
     assert ctl("shop", "releases")[1].splitlines()[1].split()[:4] == ["v1-1", "good", "yes", "v1"]
+
+
+def test_what_is_live_is_asked_under_the_lock(ctl, app, make_release, monkeypatch):
+    """A deploy that ends while a rotation waits for the lock must not be taken back by it."""
+    make_release(app, "v1-1")
+    make_release(app, "v2-1")
+    ctl("shop", "activate", "v1-1")
+    (app.config / "env").write_text("CHANGED=1\n")
+    held = cli.held
+
+    @contextmanager
+    def waited(*words):
+        with held(*words):
+            releases.point(app.current, app.releases / "v2-1")
+            yield
+
+    monkeypatch.setattr(cli, "held", waited)
+    assert ctl("shop", "activate", "current", "--json")[1]["release"] == "v2-1"
+    assert releases.live_id(app) == "v2-1"
+    assert audited()[-1]["release"] == "v2-1"
 
 
 def test_activating_and_going_back(ctl, app, make_release, monkeypatch):
@@ -718,7 +744,8 @@ def test_a_build_that_fails_is_audited(ctl, monkeypatch):
 
 
 def answered(steps):
-    return subprocess.CompletedProcess([], 0, f"noise\ndjangofleet-plan: {json.dumps({'steps': steps})}\n", "")
+    plan = {"vendor": "", "database": {}, "steps": steps}
+    return subprocess.CompletedProcess([], 0, f"noise\ndjangofleet-plan: {json.dumps(plan)}\n", "")
 
 
 def test_a_plan_is_shown(ctl, app, make_release, system):
@@ -797,6 +824,20 @@ def test_check_asks_the_service_that_runs(ctl, app, make_release, system):
     assert ctl("shop", "status")[0] == 6
     system.up.discard("django-shop.socket")
     assert "django-shop.socket is not active" in ctl("shop", "check", "--json")[1]["log"]
+
+
+def test_check_leaves_the_backups_to_status(ctl, app, make_release, system, monkeypatch):
+    healthy(make_release(app, "v1-1"))
+    ctl("shop", "activate", "v1-1")
+    late = {"part": "cluster main", "newest": None, "restored": None, "drilled": None, "faults": [
+        {"found": "no backup of the last 26 hours", "heals": "djangofleet-backup run"}
+    ]}  # fmt: skip
+    monkeypatch.setattr(backups, "of", lambda name: [late])
+    assert ctl("shop", "check")[0] == 0
+    assert ctl("shop", "status")[0] == backups.CODE
+    system.up.discard("django-shop.socket")
+    found = ctl("shop", "check", "--json")[1]["faults"]
+    assert [fault["found"] for fault in found] == ["django-shop.socket is not active"]
 
 
 def test_check_asks_another_release_in_process(ctl, app, make_release, system):

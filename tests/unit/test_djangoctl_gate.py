@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from djangoctl import launch
-from djangoctl.gate import unhealthy_reason
+from djangoctl.gate import pooler_reason, unhealthy_reason
 
 WSGI = """
 import json, os, sys, time
@@ -185,6 +185,45 @@ def test_a_failed_request_is_retried(gate, tmp_path):
 def test_retries_are_limited(gate, tmp_path):
     code, said = gate(f"{COUNT}; status = '503 X'", {"retries": 1})
     assert (code, said.count("answered 503"), (tmp_path / "tries").read_text()) == (1, 2, "xx")
+
+
+POOLED = {"HOST": "", "OPTIONS": {"host": "/run/pgbouncer", "port": 6432}}
+
+
+@pytest.mark.parametrize(
+    ("pooler", "database", "is_refused"),
+    [
+        ("pgbouncer", POOLED, True),
+        ("pgbouncer", {"HOST": "/run/pgbouncer"}, True),
+        ("pgbouncer", {**POOLED, "DISABLE_SERVER_SIDE_CURSORS": True}, False),
+        ("pgbouncer", {"HOST": "10.0.0.7"}, False),
+        ("", POOLED, False),
+    ],
+)
+def test_a_pooler_takes_no_cursors_of_the_server(monkeypatch, pooler, database, is_refused):
+    monkeypatch.setenv("DATABASE_POOLER", pooler)
+    monkeypatch.setenv("DATABASE_HOST", "/run/pgbouncer")
+    reason = pooler_reason({"default": {"HOST": "db.example.com"}, "reports": database})
+    assert ("DATABASES['reports'] goes through pgbouncer without DISABLE_SERVER_SIDE_CURSORS" in reason) is is_refused
+    assert bool(reason) is is_refused
+
+
+def test_a_project_that_would_use_them_does_not_pass(gate, monkeypatch):
+    monkeypatch.setenv("DATABASE_POOLER", "pgbouncer")
+    monkeypatch.setenv("DATABASE_HOST", "/run/pgbouncer")
+    project = """
+from django.conf import settings
+engine = "django.db.backends.postgresql"
+settings.configure(DATABASES={"default": {"ENGINE": engine, "OPTIONS": {"host": "/run/pgbouncer"}}})
+import django.db
+django.db.connections.settings
+def application(environ, start_response):
+    raise SystemExit("asked")
+"""
+    code, said = gate(text=project)
+    assert code == 1
+    assert "without DISABLE_SERVER_SIDE_CURSORS" in said
+    assert "asked" not in said
 
 
 def test_a_disabled_gate_makes_no_request(gate):

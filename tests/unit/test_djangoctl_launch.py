@@ -11,6 +11,7 @@ from conftest import pin
 from djangoctl import launch
 from djangoctl.detect import detect
 from djangoctl.errors import ConfigError
+from djangoctl.login import login_of
 
 RECORD = {"settings_module": "shop.settings", "application": "shop.wsgi:application"}
 
@@ -51,6 +52,42 @@ def test_a_process_of_the_live_release_sees_the_pinned_configuration(make_app, m
     seen = [launch.environment(one, release.path, RECORD, {})["DJANGOFLEET_APP"] for one in (live, coming)]
     assert seen == [str(app.config / "live/app.json"), str(app.config / "app.json")]
     assert live.config == coming.config, "the secret and the files lie there"
+
+
+DIRECT = {
+    "DATABASE_URL": "postgres://${DATABASE_USER}:${DATABASE_PASSWORD}@10.0.0.7:5432/shop?sslmode=verify-full",
+    "DATABASE_HOST": "10.0.0.7",
+    "DATABASE_PORT": "5432",
+    "DATABASE_SSLMODE": "verify-full",
+}
+POOLER = {
+    "DATABASE_DIRECT_URL": DIRECT["DATABASE_URL"],
+    "DATABASE_POOLER_URL": "postgres://${DATABASE_USER}:${DATABASE_PASSWORD}@/shop?host=/run/pgbouncer&port=6432",
+    "DATABASE_POOLER_HOST": "/run/pgbouncer",
+    "DATABASE_POOLER_PORT": "6432",
+}
+LOGIN = {"DATABASE_ROLE": "shop", "DATABASE_PASSWORD": "p4ssw0rd"}
+MINE = {"DB": "${DATABASE_HOST}:${DATABASE_PORT}:${DATABASE_SSLMODE}:${DATABASE_POOLER}"}
+
+
+def test_what_serves_speaks_to_the_pooler(environment):
+    found = environment(**DIRECT, **POOLER, **LOGIN, **MINE, DATABASE_POOLER="pgbouncer")
+    user = login_of("shop", "p4ssw0rd")
+    assert found["DATABASE_URL"] == f"postgres://{user}:p4ssw0rd@/shop?host=/run/pgbouncer&port=6432"
+    assert found["DATABASE_DIRECT_URL"] == f"postgres://{user}:p4ssw0rd@10.0.0.7:5432/shop?sslmode=verify-full"
+    assert found["DB"] == "/run/pgbouncer:6432::pgbouncer"
+
+
+def test_what_does_not_serve_speaks_to_the_database(environment):
+    found = environment(**DIRECT, **POOLER, **LOGIN, **MINE)
+    assert found["DATABASE_URL"] == found["DATABASE_DIRECT_URL"]
+    assert found["DB"] == "10.0.0.7:5432:verify-full:"
+    assert not any("POOLER" in name for name in found)
+
+
+def test_a_unit_from_before_the_pooler_went_speaks_to_the_database(environment):
+    found = environment(**DIRECT, **LOGIN, **MINE, DATABASE_POOLER="pgbouncer")
+    assert found["DB"] == "10.0.0.7:5432:verify-full:pgbouncer"
 
 
 @pytest.mark.parametrize("name", ["STATIC_ROOT", "DJANGO_SETTINGS_MODULE"])
@@ -99,6 +136,17 @@ def test_other_values_are_kept_literally(environment, value):
 def test_inserted_values_are_not_expanded_again(environment):
     found = environment(SECRET_KEY="a${DATABASE_URL}\\1", DATABASE_URL="b", MINE="${SECRET_KEY}")
     assert found["SECRET_KEY"] == found["MINE"] == "a${DATABASE_URL}\\1"
+
+
+def test_the_user_of_the_database_follows_from_the_password(environment):
+    parts = {"DATABASE_ROLE": "shop", "DATABASE_PASSWORD": "p4ssw0rd"}
+    url = "postgres://${DATABASE_USER}:${DATABASE_PASSWORD}@/shop"
+    found = environment(**parts, DATABASE_URL=url, DB_USER="${DATABASE_USER}")
+    login = login_of("shop", "p4ssw0rd")
+    assert found["DATABASE_USER"] == found["DB_USER"] == login
+    assert found["DATABASE_URL"] == f"postgres://{login}:p4ssw0rd@/shop"
+    assert environment(**parts, DATABASE_USER="mine")["DATABASE_USER"] == "mine"
+    assert "DATABASE_USER" not in environment(DATABASE_PASSWORD="p4ssw0rd")
 
 
 # Commands

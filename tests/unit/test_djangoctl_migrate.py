@@ -6,6 +6,7 @@ import json
 import subprocess
 
 import pytest
+from djangoctl import restore_point
 from djangoctl.errors import HookError, MigrationError
 from djangoctl.migrate import MARK, PLAN, migrate, plan
 from djangoctl.release import read_json, write_json
@@ -41,7 +42,7 @@ class FakeSystemd:
             name, steps = "plan again", self.left
         for failing in {name, words[0]} & set(self.failing):
             return subprocess.CompletedProcess(words, 1, self.failing[failing], None)
-        said = f"noise\n{MARK}{json.dumps({'steps': steps, **self.facts})}\nmore noise\n"
+        said = f"noise\n{MARK}{json.dumps({'vendor': '', 'database': {}, 'steps': steps, **self.facts})}\nmore noise\n"
         return subprocess.CompletedProcess(words, 0, said if name.startswith("plan") else f"output of {name}\n", None)
 
     @property
@@ -120,6 +121,20 @@ def test_destructive_operations_are_refused_by_name(app, release):
     assert error.log == "shop.0003_less: Remove field note from entry\nshop.0003_less: Delete model Tag"
     assert (error.code, error.state) == (5, "release old is still live")
     assert "allow_destructive_migrations=true" in error.hint
+
+
+def test_the_way_back_is_told_whatever_becomes_of_the_migration(app, release, monkeypatch):
+    monkeypatch.setattr(restore_point, "take", lambda *words: f"back to it: {words[1:]}")
+    system = FakeSystemd([DESTRUCTIVE])
+    system.facts = {"vendor": "postgresql", "database": {"name": "shop"}}
+    back = "back to it: ('postgresql', {'name': 'shop'})"
+    assert migrate(app, release, system, allow_destructive=True).restore_point == back
+    assert release.log.read_text().startswith(f"{back}\n"), "it was told when the rest was over"
+    system = FakeSystemd([DESTRUCTIVE])
+    system.facts, system.failing[MIGRATE] = {"vendor": "postgresql", "database": {"name": "shop"}}, "no\n"
+    with pytest.raises(MigrationError) as caught:
+        migrate(app, release, system, allow_destructive=True)
+    assert caught.value.log.endswith(back)
 
 
 def test_nothing_is_destructive_for_a_new_database(app, make_release):

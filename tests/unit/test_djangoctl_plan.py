@@ -178,7 +178,8 @@ def test_every_pending_operation_is_listed(steps):
 
 
 def test_without_pending_migrations_the_plan_is_empty(project):
-    assert project.nothing_to_do == {"vendor": "sqlite", "new": False, "pgoptions": "", "steps": [], "unknown": []}
+    nothing = {"vendor": "sqlite", "new": False, "pgoptions": "", "steps": [], "unknown": []}
+    assert project.nothing_to_do == {**nothing, "database": {"name": str(project.root / "db.sqlite3")}}
 
 
 def test_what_is_applied_and_not_there_is_told(project, tmp_path):

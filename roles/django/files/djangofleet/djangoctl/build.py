@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -85,8 +86,16 @@ def build(app: App, identity: str, source: Source, system: Systemd, **facts: obj
 
 def ensure_secret(app: App) -> None:
     """Generate the app's SECRET_KEY once. It never leaves the host and never changes by itself."""
-    if app["generate_secret"] and not app.secret.exists():
-        atomic.write(app.secret, f"SECRET_KEY={secrets.token_urlsafe(50)}\n", mode=0o600)
+    if lacks_secret(app):
+        others = app.secret.read_text() if app.secret.exists() else ""
+        atomic.write(app.secret, f"{others}SECRET_KEY={secrets.token_urlsafe(50)}\n", mode=0o600)
+
+
+def lacks_secret(app: App) -> bool:
+    """Whether the app is still to get a SECRET_KEY. The file may have a database's password alone."""
+    if not app["generate_secret"]:
+        return False
+    return not app.secret.exists() or re.search(r"^SECRET_KEY=.", app.secret.read_text(), re.MULTILINE) is None
 
 
 def require_space(app: App) -> None:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import __version__, atomic, health, launch, output, swap, tree, units
+from . import __version__, atomic, backups, health, launch, output, swap, tree, units
 from . import release as releases
 from .app import App, load, load_for, names
 from .build import Source, build
@@ -24,6 +24,7 @@ from .fetch import fetch
 from .interrupt import finished_first, interruptible
 from .lock import audit, held, holder, say
 from .migrate import is_due, migrate, plan
+from .move import move
 from .prune import prune
 from .rehearsal import rehearsal
 from .remove import remove
@@ -55,10 +56,12 @@ exit codes:
   6  the gate refused the release, or the app is not healthy; `status` and the list: an app does not serve
   7  activation failed; the previous release was put back if possible
   8  a hook failed
+  9  `status`: the app serves, and its backups are not well
+ 10  the database was not moved
 
-After 2 to 6 the same release is live as before. After 7 and 8 the message says which one is. `manage` and `logs` end
-with the code of the command that they run. A signal ends a command with 128 and its number; activate, rollback,
-migrate, prune, remove and maintenance are finished first."""
+After 2 to 6 and 10 the same release is live as before. After 7 and 8 the message says which one is. `manage` and `logs`
+end with the code of the command that they run. A signal ends a command with 128 and its number; activate, rollback,
+migrate, move, prune, remove and maintenance are finished first."""
 
 
 Outcome = dict | int | tuple[dict, int]  # what is printed, the exit code, or both
@@ -86,7 +89,9 @@ def _listed(name: str, system: Systemd) -> dict:
 def do_status(app: App, options: argparse.Namespace) -> Outcome:
     """Everything about the health of the app. The exit code says whether it serves."""
     result = {**health.report(app, Systemd()), "lock": holder(app)}
-    return result, 0 if result["serves"] else UnhealthyError.code
+    if not result["serves"]:
+        return result, UnhealthyError.code
+    return result, backups.CODE if any(part["faults"] for part in result["backups"]) else 0
 
 
 def do_releases(app: App, options: argparse.Namespace) -> dict:
@@ -167,11 +172,24 @@ def do_migrate(app: App, options: argparse.Namespace) -> dict:
     with recorded(app, "migrate", release.id) as facts:
         done = migrate(app, release, Systemd(), allow_destructive=options.allow_destructive)
         facts["applied"] = [step["migration"] for step in done.plan]
-    return {"release": release.id, "changed": done.changed, "plan": done.plan}
+    warnings = {"warnings": [done.restore_point]} if done.restore_point else {}
+    return {"release": release.id, "changed": done.changed, "plan": done.plan, **warnings}
+
+
+def do_move(app: App, options: argparse.Namespace) -> dict:
+    """Move the rows to the database of the configuration that --config names."""
+    if options.dry_run:
+        return move(app, Systemd(), leave=options.leave, dry_run=True)
+    if options.only == "rehearsal":
+        return move(app, Systemd(), leave=options.leave, only=options.only)
+    with recorded(app, "move", releases.live_id(app) or "") as facts:
+        done = move(app, Systemd(), leave=options.leave, only=options.only)
+        facts |= {key: done[key] for key in ("from", "rows", "maintenance_seconds", "kept")}
+    return done
 
 
 def do_activate(app: App, options: argparse.Namespace) -> dict:
-    return _activate(app, releases.read(app, options.release), "activate", options)
+    return _activate(app, releases.read(app, _existing(app, options.release)), "activate", options)
 
 
 def do_rollback(app: App, options: argparse.Namespace) -> dict:
@@ -188,7 +206,10 @@ def _activate(app: App, release: releases.Release, action: str, options: argpars
     if result["changed"] and not options.dry_run:
         began = time.time()
         with recorded(app, action, release.id) as facts:
-            facts["before"] = before
+            if options.release in launch.LINKS:  # whoever held the lock may have put another one live
+                release = releases.read(app, _existing(app, options.release))
+                result["release"] = release.id
+            facts |= {"release": release.id, "before": before}
             # --unless-live is for a host that goes back with the others: what it leaves has failed on one of them.
             back = action == "rollback" or options.unless_live
             swap.activate(app, release, system, allow_schema_ahead=options.allow_schema_ahead, rolls_back=back)
@@ -226,13 +247,15 @@ def do_check(app: App, options: argparse.Namespace) -> dict:
     live = f"release {releases.live_id(app)} is live"
     if options.release == "current":
         seen = health.report(app, system, limit=app["health"]["timeout"])
-        if seen["faults"]:
+        # What is wrong with a backup keeps nobody from being served: `status` tells it.
+        saved = [fault for part in seen["backups"] for fault in part["faults"]]
+        if wrong := [fault for fault in seen["faults"] if fault not in saved]:
             raise UnhealthyError(
                 f"{app.name} is not healthy",
                 state=live if seen["release"] else "nothing is live",
                 hint=f"look at: djangoctl {app.name} status",
-                log="\n".join(f"{fault['found']}\n  heals: {fault['heals']}" for fault in seen["faults"]),
-                facts={key: seen[key] for key in ("serves", "answers", "faults", "warnings")},
+                log="\n".join(f"{fault['found']}\n  heals: {fault['heals']}" for fault in wrong),
+                facts={**{key: seen[key] for key in ("serves", "answers", "warnings")}, "faults": wrong},
             )
         return {"app": app.name, "release": seen["release"], "healthy": True, "answers": seen["answers"]}
     release = _existing(app, options.release)
@@ -302,6 +325,7 @@ def do_manage(app: App, options: argparse.Namespace) -> int:
             output=sys.stdout,
             stdin=sys.stdin,
             purpose="manage",
+            further=options.property,
         )
         .returncode
     )
@@ -369,8 +393,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--allow-destructive", action="store_true", help="also run operations that destroy or rewrite data"
     )
+    command = add(
+        "move", do_move, "move the rows to another database; playbooks/move-database.yml calls it", finishes=True
+    )
+    command.add_argument("--config", type=Path, required=True, help="a directory with the configuration that names it")
+    command.add_argument("--leave", action="append", default=[], metavar="TABLE", help="a table to leave, or a pattern")
+    command.add_argument("--dry-run", action="store_true", help="count the rows, and say what could not be moved")
+    command.add_argument(
+        "--only", choices=["rehearsal", "move"], help="what is tried while the app serves, or the rest"
+    )
     command = add("activate", do_activate, "put a release live without dropping a request", finishes=True)
-    command.add_argument("release")
+    command.add_argument("release", help="its id; `current` is the live one, which starts anew where that is due")
     _swap_options(command)
     command = add("rollback", do_rollback, "put the previous release, or a named one, live again", finishes=True)
     command.add_argument("release", nargs="?")
@@ -389,6 +422,9 @@ def parser() -> argparse.ArgumentParser:
     command = add("manage", do_manage, "run manage.py with user, environment and sandbox of the service")
     command.add_argument("--release", default="current", help="run it in this release instead of the live one")
     command.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]", help="a further variable")
+    command.add_argument(
+        "--property", action="append", default=[], metavar="KEY=VALUE", help="a further setting of systemd"
+    )
     command.add_argument("words", nargs=argparse.REMAINDER, help="the arguments of manage.py")
     command = add("logs", do_logs, "the log of the app's units")
     command.add_argument("--lines", type=int, default=50)

@@ -96,6 +96,12 @@ class UnhealthyError(CtlError):
     code = 6
 
 
+class MoveError(CtlError):
+    """The database could not be moved. The app is live on the one that it had."""
+
+    code = 10
+
+
 class Interrupted(BaseException):
     """A signal came while an action ran that may end at any moment. Not an Exception: nobody handles it by accident."""
 

@@ -144,6 +144,32 @@ def unhealthy_reason(health: dict, status: int, body: bytes) -> str:
     return ""
 
 
+def pooler_reason(databases: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why the databases of a project may not be reached through the pooler; empty if they may.
+
+    A cursor of the server lives in one session, and the pooler lends another one for each transaction.
+    """
+    host = os.environ.get("DATABASE_HOST") if os.environ.get("DATABASE_POOLER") else None
+    wrong = [
+        alias
+        for alias, database in databases.items()
+        if host and host in (database.get("HOST"), database.get("OPTIONS", {}).get("host"))
+        if not database.get("DISABLE_SERVER_SIDE_CURSORS")
+    ]
+    if not wrong:
+        return ""
+    return (
+        f"DATABASES['{wrong[0]}'] goes through {os.environ['DATABASE_POOLER']} without DISABLE_SERVER_SIDE_CURSORS; "
+        "set it where the environment has DATABASE_POOLER"
+    )
+
+
+def _databases() -> Mapping[str, Mapping[str, Any]]:
+    """DATABASES of the application that has been loaded, where that is Django's."""
+    connections = getattr(sys.modules.get("django.db"), "connections", None)
+    return connections.settings if connections else {}
+
+
 def host_of(settings: Mapping[str, Any]) -> str:
     """The Host that is asked for: the app's first domain, and one below it where that is a wildcard."""
     return settings["domains"][0].replace("*", "www", 1)
@@ -185,6 +211,9 @@ def passes(
         time_out_after(health["timeout"])
         try:
             application = application or get_application()
+            if reason := pooler_reason(_databases()):
+                print(f"gate: {reason}", file=sys.stderr, flush=True)
+                return False
             answer = ask(application, path, query, host)
             reason = unhealthy_reason(health, answer.status, answer.body)
         except (Exception, HealthTimeout) as error:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from . import answer, swap, units
+from . import answer, backups, swap, units
 from . import release as releases
 from .app import App, load
 from .errors import ConfigError
@@ -59,6 +59,7 @@ def report(app: App, system: Systemd, *, limit: float = LIMIT) -> dict[str, Any]
         "timers": [_timer(unit, shown) for unit in live["timers"]],
         "failed_units": [unit for unit in unit_names(live) if shown.get(unit, {}).get("ActiveState") == "failed"],
         "signals": signals(app, system, time.time() - DAY),
+        "backups": backups.of(app.name),
     }
     faults = [*_live_faults(app), *_unit_faults(app, result, is_up), *_answer_faults(app, answers)]
     socket = units.socket_name(app)
@@ -66,6 +67,7 @@ def report(app: App, system: Systemd, *, limit: float = LIMIT) -> dict[str, Any]
         faults.append(_fault(f"nobody listens at {result['listen']}, although {socket} is active", _activate(app)))
     if state["release"] and not system.enabled(socket):
         faults.append(_fault(f"{socket} is not enabled: a reboot leaves the app down", _activate(app)))
+    faults += [fault for part in result["backups"] for fault in part["faults"]]
     return {**result, "faults": faults, "warnings": _warnings(app, result)}
 
 

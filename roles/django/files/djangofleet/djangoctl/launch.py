@@ -13,17 +13,34 @@ from pathlib import Path
 
 from .app import App
 from .errors import ConfigError
+from .login import login_of
 from .release import Release, is_identity, read_json, unknown
 
-# The environment contract: the only names that a value of `environment:` may refer to.
+# The environment contract: the only names that a value of `environment:` may refer to. URLs may refer to parts.
+PARTS = (
+    *("DATABASE_NAME", "DATABASE_ROLE", "DATABASE_USER", "DATABASE_PASSWORD", "DATABASE_HOST", "DATABASE_PORT"),
+    *("DATABASE_SSLMODE", "DATABASE_SSLROOTCERT", "DATABASE_POOLER"),
+    *("REDIS_USER", "REDIS_PASSWORD", "REDIS_HOST", "REDIS_PORT", "REDIS_PREFIX", "REDIS_SSL_CA_CERTS"),
+)
+URLS = ("DATABASE_URL", "DATABASE_DIRECT_URL", "CACHE_URL", "REDIS_URL")
+POOLED = ("DATABASE_URL", "DATABASE_HOST", "DATABASE_PORT")
 CONTRACT = (
-    *("DJANGO_SETTINGS_MODULE", "SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DATABASE_URL", "CACHE_URL"),
-    *("REDIS_URL", "STATIC_ROOT", "STATIC_URL", "MEDIA_ROOT", "MEDIA_URL", "RELEASE_ID"),
+    *(
+        "DJANGO_SETTINGS_MODULE",
+        "SECRET_KEY",
+        "SECRET_KEY_FALLBACKS",
+        "ALLOWED_HOSTS",
+        "CSRF_TRUSTED_ORIGINS",
+        *URLS,
+        *PARTS,
+    ),
+    *("STATIC_ROOT", "STATIC_URL", "MEDIA_ROOT", "MEDIA_URL", "RELEASE_ID"),
 )
 LINKS = ("current", "next")
 GUNICORN = Path(__file__).parent.with_name("gunicorn.conf.py")
 GATE = Path(__file__).with_name("gate.py")
 REFERENCE = re.compile(r"\$\{(" + "|".join(CONTRACT) + r")\}")
+PART = re.compile(r"\$\{(" + "|".join(PARTS) + r")\}")
 
 
 def environment(app: App, release: Path, record: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
@@ -43,10 +60,27 @@ def environment(app: App, release: Path, record: Mapping[str, str], given: Mappi
         "PATH": f"{venv}/bin:{given.get('PATH', '/usr/local/bin:/usr/bin:/bin')}",
         "PYTHONUNBUFFERED": "1",
     }
-    return {
-        name: REFERENCE.sub(lambda match: result.get(match[1], ""), value) if name not in CONTRACT else value
-        for name, value in result.items()
-    }
+
+    if (role := given.get("DATABASE_ROLE")) and (password := given.get("DATABASE_PASSWORD")):
+        result.setdefault("DATABASE_USER", login_of(role, password))
+
+    _turn_to_pooler(result)
+
+    def found(match: re.Match[str]) -> str:
+        return result.get(match[1], "")
+
+    # A password that a host has made is on no other place than its own file.
+    result |= {name: PART.sub(found, result[name]) for name in URLS if name in result}
+    return {name: value if name in CONTRACT else REFERENCE.sub(found, value) for name, value in result.items()}
+
+
+def _turn_to_pooler(result: dict[str, str]) -> None:
+    """Put the pooler in the database's place where the unit names it: all else speaks to the database itself."""
+    pooler = {name: result.pop(name.replace("_", "_POOLER_", 1), "") for name in POOLED}
+    if result.get("DATABASE_POOLER") and pooler["DATABASE_HOST"]:
+        result |= {name: value for name, value in pooler.items() if value}
+        for name in ("DATABASE_SSLMODE", "DATABASE_SSLROOTCERT"):
+            result.pop(name, None)
 
 
 def resolve(app: App, name: str) -> Path:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import restore_point
 from .app import App
 from .errors import MigrationError
 from .hooks import run_hooks
@@ -23,10 +25,12 @@ class Migrated:
 
     :param plan: the migrations that ran.
     :param changed: whether anything ran: migrations, or hooks that an earlier run still owed.
+    :param restore_point: how to go back to before migrations that destroyed data; empty where none did.
     """
 
     plan: list[dict]
     changed: bool
+    restore_point: str = ""
 
 
 def plan(app: App, release: Release, system: Systemd, **options) -> list[dict]:
@@ -95,6 +99,8 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
             hint="first deploy a release that does not use these; then allow_destructive_migrations=true lets them run",
             log="\n".join(destructive),
         )
+    back = restore_point.take(app, found["vendor"], found["database"]) if destructive else ""
+    _log(release, filter(None, [back]))  # for whoever finds the rest of this run dead
     run_hooks(app, release, system, "before_migrate")
     if found["new"]:
         _note(app, first=True)  # if a migration fails, the database is not new any more
@@ -108,14 +114,13 @@ def migrate(app: App, release: Release, system: Systemd, *, allow_destructive: b
         purpose="migrate",
     )
     lines = (result.stdout or "").splitlines()
-    with open(release.log, "a") as log:
-        log.write("\n".join(lines) + "\n")
+    _log(release, lines)
     if result.returncode != 0:
         _record_schema(app, release, applied=_applied(app, release, steps, system))
-        raise _failed(app, f"a migration of release {release.id} failed", lines)
+        raise _failed(app, f"a migration of release {release.id} failed", [*lines, *filter(None, [back])])
     _record_schema(app, release, hooks_pending=release.id)
     _run_after_hooks(app, release, system)
-    return Migrated(steps, True)
+    return Migrated(steps, True, back)
 
 
 def _keep_interrupted(app: App, release: Release, unknown: set[str]) -> None:
@@ -201,6 +206,11 @@ def _leaves(record: dict, release: Release, applied: set[str] | None = None) -> 
     # Migrations that the release does not have are ahead of it. They stay applied.
     ahead = recorded - release.migrations
     return ahead | (release.leaves if applied is None else applied | recorded)
+
+
+def _log(release: Release, lines: Iterable[str]) -> None:
+    with open(release.log, "a") as log:
+        log.writelines(f"{line}\n" for line in lines)
 
 
 def _failed(app: App, message: str, lines: list[str]) -> MigrationError:

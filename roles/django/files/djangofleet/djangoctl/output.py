@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from . import backups
 from .errors import CtlError
 
 PAGE = """<!doctype html>
@@ -95,11 +96,12 @@ def _status(result: Mapping) -> Iterator[str]:
     for key, value in result.items():
         if key in ("faults", "warnings") or value in ("", [], None):
             continue
-        if _is_table(value):
+        shown = [backups.shown(part) for part in value] if key == "backups" else value
+        if _is_table(shown):
             yield f"{key}:"
-            yield from (f"  {row}" for row in _table(value))
+            yield from (f"  {row}" for row in _table(shown))
         else:
-            yield _line(key, value)
+            yield _line(key, shown)
     for kind in ("faults", "warnings"):
         for fault in result[kind]:
             yield f"{kind.removesuffix('s')}: {fault['found']}"

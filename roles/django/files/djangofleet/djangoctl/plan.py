@@ -91,6 +91,24 @@ def model_of(operation, app_label: str) -> tuple[str, str]:
     return app_label, str(name).lower()
 
 
+def place(vendor: str, settings) -> dict[str, str]:
+    """Where a database is: the file of SQLite, a server of PostgreSQL, nothing of any other.
+
+    The options of PostgreSQL win over what Django calls HOST and PORT, as libpq sees it.
+    """
+    if vendor == "sqlite":
+        return {"name": os.path.abspath(settings["NAME"])}
+    if vendor != "postgresql":
+        return {}
+    options = settings.get("OPTIONS") or {}
+    host = options.get("host") or settings.get("HOST") or "/run/postgresql"
+    return {
+        "name": str(settings["NAME"]),
+        "host": host,
+        "port": str(options.get("port") or settings.get("PORT") or 5432),
+    }
+
+
 def plan() -> dict:
     from django.db import connections
     from django.db.migrations.executor import MigrationExecutor
@@ -128,6 +146,7 @@ def plan() -> dict:
     there = set(executor.loader.disk_migrations)
     return {
         "vendor": connection.vendor,
+        "database": place(connection.vendor, connection.settings_dict),
         "new": is_new(connection, executor),
         "pgoptions": os.environ.get("PGOPTIONS", ""),
         "steps": steps,

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from . import tree
+from . import atomic, tree
 from .app import App
-from .build import Build, Source, require_space
+from .build import Build, Source, lacks_secret, require_space
 from .errors import BuildError
 from .release import Release
 from .steps import Steps, hidden_configuration
@@ -19,6 +19,7 @@ from .systemd import Systemd
 
 NAME = ".rehearsal"
 LOG_LINES = 200  # of a build that failed: its log goes with the directory
+PLACE = ("DATABASE_NAME=", "DATABASE_HOST=", "DATABASE_PORT=")
 SHARED_LIMIT = 1_000_000  # bytes of a shared file that a rehearsal gets a copy of
 
 
@@ -34,8 +35,7 @@ def rehearsal(
     :raises BuildError: a step failed.
     """
     require_space(app)
-    missing = app["generate_secret"] and not app.secret.exists()
-    environment = {"SECRET_KEY": secrets.token_urlsafe(50)} if missing else {}
+    environment = {"SECRET_KEY": secrets.token_urlsafe(50)} if lacks_secret(app) else {}
     with _scratch(app) as root:
         place = replace(app, settings={**app.settings, "root": str(root)})
         steps = Steps(app, place, Release(place.releases / identity, {}), system, environment)
@@ -55,7 +55,23 @@ def rehearsal(
             *(f"TemporaryFileSystem={path}:ro" for path in (app.releases, app.venvs)),
             *(f"BindReadOnlyPaths={path}:{steps.seen(path)}" for path in (steps.release.path, trial.venv)),
         ]
-        yield steps.release, {"sandbox": sandbox, "environment": environment}
+        yield steps.release, {"sandbox": sandbox, "environment": environment, "further": _entrance(app, root)}
+
+
+def _entrance(app: App, root: Path) -> list[str]:
+    """Settings by which a plan enters the database as the live release does.
+
+    A new password is known to the server only after a run. Another database is entered as the new configuration says.
+    """
+    paths = [app.pinned / name for name in ("secret", "env")]
+    lines = [line for path in paths if path.exists() for line in path.read_text().splitlines()]
+    wanted = app.settings_file.with_name("env").read_text().splitlines()
+    place = [line for line in lines if line.startswith(PLACE)]
+    if not place or place != [line for line in wanted if line.startswith(PLACE)]:
+        return []
+    entrance = root / "entrance"
+    atomic.write(entrance, "".join(f"{line}\n" for line in lines if line.startswith("DATABASE_")), mode=0o600)
+    return [f"EnvironmentFile={entrance}"]
 
 
 @contextmanager

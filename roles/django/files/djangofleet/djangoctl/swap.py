@@ -237,7 +237,7 @@ def copy_configuration(app: App, release: Path) -> App:
     :returns: the app as the copies configure it.
     :raises ConfigError: an older role has written the configuration, without units.
     """
-    contents = _contents(app)
+    contents = configuration_files(app)
     digest = hashlib.sha256(b"".join(b"%b\0%b\0" % (name.encode(), text) for name, text in contents.items()))
     digest.update(str(release).encode())
     home = app.pinned.parent
@@ -271,7 +271,7 @@ def _copy(app: App, pin: Path, name: str, text: bytes) -> None:
     write(pin / name, text, mode=stat.S_IMODE(seen.st_mode), owner=(seen.st_uid, seen.st_gid))
 
 
-def _contents(app: App) -> dict[str, bytes]:
+def configuration_files(app: App) -> dict[str, bytes]:
     """The files that are pinned, by name, each read once. app.json tells which units there are."""
     path = app.config / "app.json"
     settings = path.read_bytes()

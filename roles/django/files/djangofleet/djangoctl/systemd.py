@@ -135,13 +135,21 @@ class Systemd:
 
     def end_interrupted(self, app: App, purpose: str) -> None:
         """Stop the commands of `run` whose djangoctl was killed: systemd runs them on, and they write to the disk."""
+        if left := [unit for unit, process in self._commands(app, purpose) if not os.path.exists(f"/proc/{process}")]:
+            self.control("stop", *left)
+
+    def end(self, app: App, purpose: str) -> None:
+        """Stop the commands of `run`, whoever waits for them."""
+        if running := [unit for unit, _process in self._commands(app, purpose)]:
+            self.control("stop", *running)
+
+    def _commands(self, app: App, purpose: str) -> list[tuple[str, str]]:
+        """The units of `run` that are there, each with the process of its djangoctl."""
         stem = f"{app.unit}-{purpose}-"
         listed = self.control("list-units", "--plain", "--no-legend", "--full", f"{stem}*.service").stdout
         found = re.findall(rf"^({re.escape(stem)}(\d+)-\d+\.service)\s", listed, re.MULTILINE)
-        left = [unit for unit, process in found if not os.path.exists(f"/proc/{process}")]
-        left = [unit for unit in left if unit not in app["unit_files"]]  # a process of the app may be called so
-        if left:
-            self.control("stop", *left)
+        # A process of the app may be called so.
+        return [(unit, process) for unit, process in found if unit not in app["unit_files"]]
 
     def version(self) -> int:
         """The version of systemd; 0 if it does not say."""
@@ -163,16 +171,24 @@ class Systemd:
         ]
 
     def manage(
-        self, app: App, release: str, words: Sequence[str], *, sandbox: Iterable[str] | None = None, **options
+        self,
+        app: App,
+        release: str,
+        words: Sequence[str],
+        *,
+        sandbox: Iterable[str] | None = None,
+        further: Iterable[str] = (),
+        **options,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside a release with the user, environment and sandbox of its service.
 
         :param sandbox: unit settings that replace the service's sandbox.
+        :param further: unit settings beside it, such as a mount.
         """
         if release in ("current", "next"):
             app = load_for(app.name, release)
         files = [f"EnvironmentFile=-{app.secret}", f"EnvironmentFile={app.settings_file.parent}/env"]
-        properties = [*files, *(app["sandbox"] if sandbox is None else sandbox)]
+        properties = [*files, *(app["sandbox"] if sandbox is None else sandbox), *further]
         return self.run(app, [ENTRY, app.name, "exec", release, *words], properties=properties, **options)
 
 

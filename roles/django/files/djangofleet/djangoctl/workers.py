@@ -38,6 +38,13 @@ def restart(app: App, system: Systemd, started: Sequence[str] = ()) -> str:
     return _unsettled(app, system)
 
 
+def stop(app: App, system: Systemd) -> None:
+    """Stop the timers, what they have started, and the processes, until `restart`."""
+    jobs = [f"{timer.removesuffix('.timer')}.service" for timer in app["timers"]]
+    if units := [*app["timers"], *jobs, *app["processes"]]:
+        system.control("stop", *units)
+
+
 def _unsettled(app: App, system: Systemd) -> str:
     """The processes that do not stay up, with the log of the first; empty if all of them do."""
     deadline = time.monotonic() + SETTLE

@@ -1,0 +1,1 @@
+../../roles/django/files/djangofleet/djangoctl/login.py
