@@ -103,6 +103,8 @@ class ActionModule(ActionBase):
             "version",
             "scm_version",
             "config",
+            "leave",
+            "only",
             "release",
             "allow_destructive",
             "allow_schema_ahead",

@@ -8,7 +8,7 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.preload import p
 
 preload()
 
-KINDS = ("units", "users", "paths", "certificates")
+KINDS = ("units", "users", "paths", "certificates", "databases", "files")
 NAMES = {"type": "list", "elements": "str", "default": []}
 CERTIFICATE = {key: {"type": "str", "required": True, "no_log": False} for key in ("name", "certificate", "key")}
 SPEC = {
@@ -41,6 +41,8 @@ class ActionModule(ActionBase):
         known = known_answers(None if asked["fresh"] else earlier)
         left = {kind: [each for each in asked[kind] if name_of(each) not in known[kind]] for kind in KINDS}
         result = {"changed": False}
+        # The memory comes with every answer.
+        result["memory"] = (earlier if isinstance(earlier, dict) else {}).get("memory", 0)
         if any(left.values()):
             result = self._execute_module(module_args=left, task_vars=task_vars)
             if result.get("failed"):

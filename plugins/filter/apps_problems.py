@@ -11,7 +11,7 @@ description:
   - Holds each app to its spec and to the rules between its values, and apps against each other.
   - An app on several hosts needs what they would otherwise each make for themselves.
   - Looks on the controller whether C(source.path) and a wheel are there.
-positional: groups, name, variables, separate
+positional: groups, name, variables, separate, hostvars
 options:
   _input:
     description: C(django_apps) as the inventory has it, or none.
@@ -33,6 +33,10 @@ options:
     description: Each host is a site of its own, so that hosts of an app need not share a key and a database.
     type: bool
     default: false
+  hostvars:
+    description: C(hostvars) of the play, for the addresses of hosts that speak to each other.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -64,9 +68,10 @@ def apps_problems(
     name: str = "",
     variables: Mapping[str, Any] | None = None,
     separate: bool = False,
+    hostvars: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """What is wrong with the apps of an inventory, one line each."""
-    return rules.apps_problems(apps, groups, name, variables or {}, is_on_controller, separate)
+    return rules.apps_problems(apps, groups, name, variables or {}, is_on_controller, separate, hostvars)
 
 
 class FilterModule:

@@ -10,7 +10,7 @@ author: djangofleet developers (@djangofleet)
 description:
   - Compares what the role's authority is to have signed with what lies on the host, and gives a request for each
     certificate that is not as it should be. A key of the right kind is kept.
-positional: answers
+positional: answers, host
 options:
   _input:
     description: The variables by name, as P(djangofleet.stack.role_options#filter) gives them.
@@ -20,6 +20,10 @@ options:
     description: The C(certificates) that M(djangofleet.stack.survey) found.
     type: dict
     default: {}
+  host:
+    description: The host that this is about, by its name in the inventory.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -79,9 +83,11 @@ from typing import Any
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate_plan import plan
 
 
-def certificate_plan(options: Mapping[str, Any], answers: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def certificate_plan(
+    options: Mapping[str, Any], answers: Mapping[str, Any] | None = None, host: str = ""
+) -> dict[str, Any]:
     """What is issued today, and why."""
-    return plan(options, answers or {}, datetime.datetime.now(datetime.UTC))
+    return plan(options, answers or {}, datetime.datetime.now(datetime.UTC), host)
 
 
 class FilterModule:

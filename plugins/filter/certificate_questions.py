@@ -11,11 +11,16 @@ description:
   - Gives arguments for M(djangofleet.stack.survey), which reads the certificates that the role's authority signs, and
     the authority under the name of its directory.
   - Gives nothing when a variable is not as it is to be, so that a host can be asked before its input is checked.
+positional: host
 options:
   _input:
     description: The variables by name, as P(djangofleet.stack.role_variables#lookup) gives them.
     type: dict
     required: true
+  host:
+    description: The host that is to be asked, by its name in the inventory.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""

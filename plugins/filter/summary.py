@@ -55,7 +55,7 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.summary import health_of, summarize
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.summary import backups_of, health_of, summarize
 
 
 def summary(
@@ -71,7 +71,8 @@ def summary(
         host: {
             "builds": _of(hostvars[host], "__django_builds", {}),
             "visits": _of(_of(hostvars[host], "djangofleet_visit", {}), "visits", []),
-            "health": health_of(_of(_of(hostvars[host], "djangofleet_visit", {}), "services", "")),
+            "health": health_of(_of(_of(hostvars[host], "djangofleet_visit", {}), "services", ""))
+            or backups_of(_of(_of(hostvars[host], "djangofleet_backup_status", {}), "stdout", "")),
         }
         for host in hosts
     }

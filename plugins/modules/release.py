@@ -22,12 +22,13 @@ options:
       - V(fetched) brings O(version) of O(source.git) to the host, where it serves nobody. The same in check mode.
       - V(built) makes the release of O(source) and touches nothing live.
       - V(migrated) runs the migrations of O(release).
-      - V(active) puts O(release) live without dropping a request.
+      - V(active) puts O(release) live without dropping a request. C(current) is the one that is live.
       - V(rolled_back) puts O(release), or the good one that was live before, live again.
+      - V(moved) copies the rows to the database of the configuration in O(config), and goes over to it.
       - V(absent) stops the app and removes its units and its configuration.
       - V(reverted) puts O(release) live again if another one is, for a host of a rollout that stopped.
     type: str
-    choices: [fetched, built, migrated, active, rolled_back, reverted, absent]
+    choices: [fetched, built, migrated, active, moved, rolled_back, reverted, absent]
     required: true
   source:
     description: Where the code comes from. One of its keys.
@@ -82,7 +83,17 @@ options:
     description:
       - With V(built) in check mode, a directory named as the app with the configuration that a run would write. The
         rehearsal uses it in place of what is there.
+      - With V(moved) a directory named as the app with the configuration that names the other database.
     type: path
+  leave:
+    description: With V(moved), tables that stay behind, and columns as C(table.column); each may be a pattern.
+    type: list
+    elements: str
+    default: []
+  only:
+    description: With V(moved), what is tried while visitors are served, or the rest. Both, where it is left out.
+    type: str
+    choices: [rehearsal, move]
   release:
     description: The id of a release, for V(migrated), V(active), V(rolled_back) and V(reverted).
     type: str
@@ -187,6 +198,7 @@ VERBS = {
     "built": "build",
     "migrated": "migrate",
     "active": "activate",
+    "moved": "move",
     "rolled_back": "rollback",
     "reverted": "activate",
     "absent": "remove",
@@ -211,6 +223,10 @@ def words(params: dict, check: bool) -> list[str]:
         result += [f"--scm-version={params['scm_version']}"] if params["scm_version"] else []
         result += [f"--config={params['config']}"] if check and params["config"] else []
         return [*result, *(["--dry-run"] if not sources else ["--rehearse"] if check else [])]
+    if params["state"] == "moved":
+        result += [f"--config={params['config']}", *(f"--leave={name}" for name in params["leave"])]
+        result += [f"--only={params['only']}"] if params["only"] else []
+        return [*result, *(["--dry-run"] if check else [])]
     if params["state"] == "absent":
         wanted = (("--with-data", params["allow_data_removal"]), ("--dry-run", check))
         return result + [flag for flag, is_wanted in wanted if is_wanted]
@@ -244,9 +260,8 @@ def unknown(params: dict) -> bool:
         return True
     with open(f"/etc/djangofleet/{app}/app.json") as handle:
         root = json.load(handle)["root"]
-    return params["state"] not in ("fetched", "built") and not os.path.exists(
-        f"{root}/releases/{params['release'] or ''}/release.json"
-    )
+    release = "current" if params["release"] == "current" else f"releases/{params['release'] or ''}"
+    return params["state"] not in ("fetched", "built", "moved") and not os.path.exists(f"{root}/{release}/release.json")
 
 
 def main() -> None:
@@ -273,6 +288,8 @@ def main() -> None:
             "version": {"type": "str"},
             "scm_version": {"type": "str"},
             "config": {"type": "path"},
+            "leave": {"type": "list", "elements": "str", "default": []},
+            "only": {"type": "str", "choices": ["rehearsal", "move"]},
             "release": {"type": "str"},
             "allow_destructive": {"type": "bool", "default": False},
             "allow_schema_ahead": {"type": "bool", "default": False},
@@ -284,6 +301,7 @@ def main() -> None:
             ("state", "built", ["revision"]),
             ("state", "migrated", ["release"]),
             ("state", "active", ["release"]),
+            ("state", "moved", ["config"]),
             ("state", "reverted", ["release"]),
         ],
         supports_check_mode=True,
@@ -310,7 +328,7 @@ def main() -> None:
     try:
         result = json.loads(out)
     except ValueError:
-        if module.check_mode and code == USAGE and params["state"] in ("fetched", "built", "absent"):
+        if module.check_mode and code == USAGE and params["state"] in ("fetched", "built", "moved", "absent"):
             module.warn("djangoctl on this host is of an earlier version, which a run replaces: nothing was rehearsed")
             module.exit_json(**nothing)
         module.fail_json(msg=f"djangoctl ended with {code}: {(out + err).strip()}")

@@ -47,6 +47,18 @@ options:
         description: Path of its private key.
         type: str
         required: true
+  databases:
+    description:
+      - Environment files of systemd, or shell patterns of such. Of each, what C(DATABASE_URL) leads to is told, without
+        name and password.
+    type: list
+    elements: str
+    default: []
+  files:
+    description: Text files to read whole. What they say is shown, so that nothing secret may be in them.
+    type: list
+    elements: str
+    default: []
   fresh:
     description: Ask the host everything, whatever C(djangofleet_survey) answers.
     type: bool
@@ -100,12 +112,30 @@ certificates:
   returned: success
   type: dict
   sample: {shop: {modes: "600:root:root 644:root:root", public_key: "-----BEGIN…", certificate: "-----BEGIN…"}}
+databases:
+  description:
+    - For each pattern the files that match it, and for each of these the address of the database. It is empty where
+      there is none, and for a file of SQLite that is not there or has nothing in it.
+  returned: success
+  type: dict
+  sample: {"/etc/djangofleet/*/live/env": {/etc/djangofleet/shop/live/env: "sqlite:////srv/shop/data/db.sqlite3"}}
+files:
+  description: For each file its text. It is empty for one that is not there.
+  returned: success
+  type: dict
+  sample: {/etc/hostname: "web1"}
+memory:
+  description: The memory of the host in MB, or what a container may have of it.
+  returned: success
+  type: int
+  sample: 3900
 """
 
 import glob
 import grp
 import os
 import pwd
+import re
 import stat
 import subprocess
 
@@ -114,6 +144,9 @@ from ansible.module_utils.basic import AnsibleModule
 BOOTED = "/run/systemd/system"  # sd_booted(3)
 RUNNING = ("active", "reloading", "refreshing")
 ENABLED = ("enabled", "enabled-runtime", "alias")
+LIMIT = "/sys/fs/cgroup/memory.max"  # of a container; a host has none at its root
+DATABASE = re.compile(r'^DATABASE_URL="((?:[^"\\]|\\.)*)"', re.MULTILINE)  # as systemd.exec(5) quotes it
+SQLITE = re.compile(r"(?:sqlite|spatialite):/{2,3}([^?]*)")
 PATIENCE = 10  # seconds for openssl: a key may be a named pipe, which nobody ever writes to
 
 
@@ -195,6 +228,39 @@ def read_certificate(certificate: str, key: str) -> dict[str, str]:
     }
 
 
+def database_of(path: str) -> str:
+    """Where DATABASE_URL in an environment file leads to, without name and password."""
+    try:
+        with open(path, errors="replace") as handle:
+            found = DATABASE.search(handle.read())
+    except OSError:
+        return ""
+    url = re.sub(r"\\(.)", r"\1", found[1]) if found else ""
+    if file := SQLITE.match(url):
+        return url if os.path.exists(file[1]) and os.path.getsize(file[1]) else ""
+    return re.sub(r"://.*@", "://", url)
+
+
+def text_of(path: str) -> str:
+    """What a file says; nothing if it cannot be read."""
+    try:
+        with open(path, errors="replace") as handle:
+            return handle.read()
+    except OSError:
+        return ""
+
+
+def memory() -> int:
+    """The memory of the host in MB, or the limit of a container, if that is lower."""
+    found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        with open(LIMIT) as handle:
+            found = min(found, int(handle.read()))
+    except (OSError, ValueError):  # "max"
+        pass
+    return found // 1_000_000
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -211,6 +277,8 @@ def main() -> None:
                     "key": {"type": "str", "required": True, "no_log": False},
                 },
             },
+            "databases": {"type": "list", "elements": "str", "default": []},
+            "files": {"type": "list", "elements": "str", "default": []},
             "fresh": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -225,6 +293,11 @@ def main() -> None:
             certificates={
                 each["name"]: read_certificate(each["certificate"], each["key"]) for each in asked["certificates"]
             },
+            databases={
+                pattern: {path: database_of(path) for path in matching(pattern)} for pattern in asked["databases"]
+            },
+            files={path: text_of(path) for path in asked["files"]},
+            memory=memory(),
         )
     except SurveyError as error:
         module.fail_json(msg=str(error))

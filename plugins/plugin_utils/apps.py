@@ -7,7 +7,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import home_of, listen_of, user_of
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.app_servers import server_problems
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import (
+    app_packages,
+    cache_user_of,
+    database_of,
+    home_of,
+    listen_of,
+    user_of,
+)
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems import (
     app_problems,
     app_warnings,
@@ -30,6 +38,7 @@ WANTED = "a list of mappings, each with name, domains and source"
 OTHER_VARIABLES = (
     *("django_apps", "django_apps_selected", "django_apps_problems", "django_apps_warnings"),
     *("django_apps_absent", "django_apps_left", "django_apps_selection_problems", "django_release"),
+    *("django_apps_moves", "django_leave_tables"),
 )
 
 
@@ -77,7 +86,9 @@ def _resolved(app: Mapping[str, Any], hosts: Sequence[str], root: str) -> dict[s
         "media": _served(app["media_url"], f"{home}/media/"),
         "maintenance_page": f"{home}/static/.maintenance.html",
         "certificate_name": app["name"],
-        "packages": [*app["system_packages"], *app["build_packages"]],
+        "packages": app_packages(app),
+        "database_name": database_of(app),
+        "cache_user": cache_user_of(app),
     }
 
 
@@ -175,8 +186,8 @@ def apps_left(apps: Any, paths: Sequence[str]) -> list[str]:
     known = {app.get("name") for app in _mappings(apps)}
     names = [path.split("/")[-2] for path in paths]
     return [
-        f"{name}: is on this host and not in django_apps, so that it runs on without a site; to stop it and remove its "
-        f"units, add {{name: {name}, state: absent}}"
+        f"{name}: is on this host and not in django_apps, so that it runs on without a site and without a login to "
+        f"PostgreSQL and Redis of ours; to stop it and remove its units, add {{name: {name}, state: absent}}"
         for name in names
         if name not in known
     ]
@@ -207,6 +218,7 @@ def apps_problems(
     given: Mapping[str, Any],
     is_there: Callable[[str, str], bool],
     separate: bool = False,
+    hostvars: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """What is wrong with the apps of an inventory, one line each.
 
@@ -216,6 +228,7 @@ def apps_problems(
     :param given: the role's other variables, as the inventory gives them.
     :param is_there: whether a path of the controller is a "directory" or a "file": (path, kind).
     :param separate: each host is a site of its own, so that hosts of an app need not share anything.
+    :param hostvars: for the addresses of hosts that speak to each other.
     """
     if wrong := selection_problems(apps, name):
         return wrong
@@ -227,8 +240,14 @@ def apps_problems(
             found += _absent_problems(app, where)
             continue
         lines = app_problems(app, where, is_there) + _wired_problems(app, where)
-        found += lines or ([] if separate else _fleet_problems(app, where, app_hosts(groups)))
-    return [*found, *_shared(apps), *_shared_units(apps)]
+        if not (lines or separate):
+            hosts = app_hosts(groups)
+            lines = [
+                *server_problems(app, where, hosts, groups, hostvars or {}),
+                *_fleet_problems(app, where, hosts),
+            ]
+        found += lines
+    return [*found, *_shared(apps), *_shared_caches(apps), *_shared_units(apps)]
 
 
 def _absent_problems(app: Mapping[str, Any], where: str) -> list[str]:
@@ -266,6 +285,8 @@ def _fleet_problems(app: Mapping[str, Any], where: str, hosts: Sequence[str]) ->
     count = f"is missing, while the app has {len(hosts)} hosts"
     word = "or say that each host is a site of its own: -e allow_separate_hosts=true"
     environment = app.get("environment") or {}
+    if (app.get("database") or {}).get("engine") == "postgresql":
+        return
     if "url" not in (app.get("database") or {}) and "DATABASE_URL" not in environment:
         yield f"{where}.database.url: {count}; give the URL of one that they share, {word}"
 
@@ -275,11 +296,52 @@ def _shared(apps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     names = [app["name"] for app in apps if "name" in app]
     domains = [domain for app in apps if not is_absent(app) for domain in _listed(app.get("domains"))]
     listens = [app["listen"] for app in apps if app.get("listen")]
-    for what, values in (("name", names), ("domains", domains), ("listen", listens)):
+    databases = [_database_name(app) for app in apps if not is_absent(app)]
+    for what, values in (
+        ("name", names),
+        ("domains", domains),
+        ("listen", listens),
+        ("database.name", list(filter(None, databases))),
+    ):
         lowered = [str(value).lower() for value in values]
         for value in dict.fromkeys(lowered):
             if lowered.count(value) > 1:
                 yield f"django_apps[].{what}: '{value}' is there {lowered.count(value)} times; each app needs its own"
+
+
+def _database_name(app: Mapping[str, Any]) -> str:
+    """The name of an app's own database, whatever else is wrong with the app; empty if it has none."""
+    database = app.get("database")
+    return (
+        database_of({"name": str(app.get("name", "")), "database": database}) if isinstance(database, Mapping) else ""
+    )
+
+
+def _shared_caches(apps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Apps on one Redis that do not say which keys are theirs, or that reach those of another app too."""
+    pairs = [
+        (where, app["cache"])
+        for where, app in labelled("django_apps", [app for app in apps if not is_absent(app)])
+        if isinstance(app.get("cache"), Mapping) and app["cache"].get("engine") == "redis"
+    ]
+    prefixes = [cache.get("prefix") for _where, cache in pairs]
+    texts = [str(prefix) for prefix in prefixes if prefix]
+    for where, cache in pairs if len(pairs) > 1 else []:
+        prefix = cache.get("prefix")
+        if prefix is None:
+            yield (
+                f"{where}.cache.prefix: is missing, while {len(pairs)} apps share the Redis; give what the app's keys "
+                'begin with, such as "shop:", or "" to let it see the keys of all'
+            )
+        elif prefix and prefixes.count(prefix) > 1:
+            yield f"{where}.cache.prefix: found {shown(prefix)}, which another app has too; give each its own"
+        elif prefix and (
+            longer := [other for other in texts if other != str(prefix) and other.startswith(str(prefix))]
+        ):
+            yield (
+                f"{where}.cache.prefix: found {shown(prefix)}, with which the keys of another app begin too: "
+                f"{shown(longer[0])}; end it with a sign that the other does not have there, such as a colon"
+            )
 
 
 def _shared_units(apps: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -8,7 +8,7 @@ certificate_plan.py, what lies on the host in certificate_entries.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,17 +93,54 @@ def authority_paths(options: Mapping[str, Any]) -> tuple[str, str]:
     return f"{directory}/ca.key", f"{directory}/ca.pem"
 
 
-def questions(given: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
+def authority_host(options: Mapping[str, Any]) -> str:
+    """The host whose authority signs, the inventory's before the wired one; empty for each its own, and for one that
+    the user brings."""
+    if options["certificate_authority_certificate"]:
+        return ""
+    return options["certificate_authority_host"] or options["certificate_app_authority_host"]
+
+
+def signer(options: Mapping[str, Any], host: str) -> str:
+    """The other host that signs what a host needs; empty where it signs that itself."""
+    found = authority_host(options)
+    return "" if found == host or not selfsigned(options) else found
+
+
+def has_authority(options: Mapping[str, Any], host: str) -> bool:
+    """Whether a host keeps an authority: for its own certificates, or for those of all."""
+    keeper = authority_host(options)
+    return keeper == host if keeper else bool(selfsigned(options))
+
+
+def authorities_elsewhere(hosts: Sequence[str], hostvars: Mapping[str, Any], keeper: str) -> list[str]:
+    """The hosts that have the key of an authority, while the one that is to sign for all of them has none.
+
+    :param hosts: those that djangofleet_survey was asked of.
+    :param keeper: the host that is to sign.
+    """
+
+    def answers(host: str) -> Mapping[str, Any]:
+        return (hostvars[host].get("djangofleet_survey") or {}).get("certificates") or {}
+
+    # An authority is asked for by its directory.
+    held = [
+        host for host in hosts if any(name[0] == "/" and found["public_key"] for name, found in answers(host).items())
+    ]
+    return held if keeper in hosts and keeper not in held else []
+
+
+def questions(given: Mapping[str, Any], host: str = "") -> dict[str, list[dict[str, str]]]:
     """What the role asks of djangofleet.stack.survey; empty when there is nothing to ask, or a value makes no sense.
 
     The authority is asked for by its directory, which is the name of no certificate.
     """
     options, found = resolve(spec_of("certificate"), given)
     names = [item["name"] for item in selfsigned(options)] if not found else []
-    if not names or not all(matches("file_name", name) for name in names):
+    if found or not all(matches("file_name", name) for name in names):
         return {}
-    pairs = {
-        options["certificate_authority_directory"]: authority_paths(options),
-        **{name: paths(options, name) for name in names},
-    }
-    return {"certificates": [{"name": name, "certificate": pair[1], "key": pair[0]} for name, pair in pairs.items()]}
+    pairs = {name: paths(options, name) for name in names}
+    if names or has_authority(options, host):
+        pairs = {options["certificate_authority_directory"]: authority_paths(options), **pairs}
+    asked = [{"name": name, "certificate": pair[1], "key": pair[0]} for name, pair in pairs.items()]
+    return {"certificates": asked} if asked else {}

@@ -43,7 +43,7 @@ def entries(
     made = {one["name"]: keys.get(one["name"], "") for one in planned["new_keys"]}
     issued = {one["name"]: signed.get(one["name"], "") for one in planned["requests"]}
     found = [{"path": options["certificate_directory"], "directory": True}]
-    if selfsigned(options):
+    if planned["authority"] or planned["signer"]:
         found.append({"path": options["certificate_authority_directory"], "directory": True})
         name = options["certificate_authority_directory"]
         given = options["certificate_authority_certificate"]
@@ -51,18 +51,27 @@ def entries(
     for _path, item in certificates(options):
         found.append({"path": f"{options['certificate_directory']}/{item['name']}", "directory": True})
     for one in provided(options, files):
-        found += _pair(paths(options, one.item["name"]), one.content("key"), one.content("chain"))
+        found += _pair(paths(options, one.item["name"]), one.content("key"), one.content("chain"), _group(one.item))
     further = between(options)
-    for name in (item["name"] for item in selfsigned(options)):
+    for item in selfsigned(options):
+        name = item["name"]
         held = Held.of(answers, name).certificate
         leaf = issued.get(name, held.pem if held else "")
-        found += _pair(paths(options, name), made.get(name, ""), leaf and leaf + further)
+        found += _pair(paths(options, name), made.get(name, ""), leaf and leaf + further, _group(item))
     return found
 
 
-def _pair(where: tuple[str, str], key: str, chain: str) -> list[dict[str, Any]]:
-    """A key and a chain, both or neither; a key that is not given is left as it is on the host."""
+def _group(item: Mapping[str, Any]) -> str:
+    return item.get("key_group", "")
+
+
+def _pair(where: tuple[str, str], key: str, chain: str, group: str = "") -> list[dict[str, Any]]:
+    """A key and a chain, both or neither; a key that is not given is left as it is on the host.
+
+    :param group: who may read the key beside root; empty for nobody.
+    """
     if not chain:
         return []
-    found = [{"path": where[0], "content": key, "mode": "0600", "sensitive": True}] if key else []
+    access = {"mode": "0640", "group": group} if group else {"mode": "0600"}
+    found = [{"path": where[0], "content": key, "sensitive": True, **access}] if key else []
     return [*found, {"path": where[1], "content": chain}]

@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate import (
     authority_paths,
     domains,
+    has_authority,
     paths,
     selfsigned,
 )
@@ -28,10 +29,21 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.x509 import (
     public_key,
 )
 
-KEY_MODE = "600:root:root"
-MODES = f"{KEY_MODE} 644:root:root"
 LONGEST_COMMON_NAME = 64  # RFC 5280, ub-common-name
 NOTHING = {"modes": "", "public_key": "", "certificate": ""}
+
+
+def key_mode(group: str) -> str:
+    """The mode, owner and group of a key, as djangofleet.stack.survey tells it.
+
+    :param group: who may read it beside root; empty for nobody.
+    """
+    return f"640:root:{group}" if group else "600:root:root"
+
+
+def modes(group: str = "") -> str:
+    """Those of a key and its certificate."""
+    return f"{key_mode(group)} 644:root:root"
 
 
 @dataclass(frozen=True)
@@ -60,10 +72,9 @@ class Held:
     def fits(self) -> bool:
         return self.is_whole and public_bytes(self.key) == self.certificate.public_key
 
-    @property
-    def key_is_open(self) -> bool:
-        """Whether others than root may have the key in their hands."""
-        return self.key is not None and not self.modes.startswith(f"{KEY_MODE} ")
+    def key_is_open(self, group: str) -> bool:
+        """Whether others than root and that group may have the key in their hands."""
+        return self.key is not None and not self.modes.startswith(f"{key_mode(group)} ")
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ def authority_reasons(options: Mapping[str, Any], held: Held, now: datetime.date
             "its key is another one": not held.fits,
             "its name is another one": held.certificate.common_name != authority_name(options),
             **_ends_soon(held.certificate, options, now),
-            "the modes of its files are wrong": held.modes != MODES,
+            "the modes of its files are wrong": held.modes != modes(),
         }
     )
 
@@ -119,7 +130,7 @@ def reasons(
             "it is signed by another authority": not authority.signed(found),
             f"it is made for {found.days} days": found.days != wanted["days"],
             **_ends_soon(found, options, now),
-            "the modes of its files are wrong": held.modes != MODES,
+            "the modes of its files are wrong": held.modes != modes(item.get("key_group", "")),
         }
     )
 
@@ -140,6 +151,7 @@ def request(item: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, An
     return {
         "name": item["name"],
         "key_path": paths(options, item["name"])[0],
+        "key_group": item.get("key_group", ""),
         "key_type": key_type,
         "key_size": item.get("key_size", options["certificate_key_size"]),
         "days": item.get("days", options["certificate_days"]),
@@ -156,6 +168,7 @@ def authority_request(options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": options["certificate_authority_directory"],
         "key_path": authority_paths(options)[0],
+        "key_group": "",
         "key_type": "ecc",
         "key_size": 0,
         "days": options["certificate_authority_days"],
@@ -167,16 +180,19 @@ def authority_request(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def plan(options: Mapping[str, Any], answers: Mapping[str, Any], now: datetime.datetime) -> dict[str, Any]:
+def plan(
+    options: Mapping[str, Any], answers: Mapping[str, Any], now: datetime.datetime, host: str = ""
+) -> dict[str, Any]:
     """What is issued and why.
 
+    :param host: the one that this is about, by the name that C(certificate_authority_host) may have.
     :returns: C(signer), the certificate of the authority that stays, in PEM, or nothing; C(authority), the request for
         a new one, in a list of one or none; C(certificates), a request for each; C(requests), both of them;
         C(new_keys) and C(open_keys), those of both whose key is made, and those whose key stays and has a wrong mode;
         C(messages), a line for each.
     """
     items = selfsigned(options)
-    signer, own = _authority(options, answers, now) if items else (None, [])
+    signer, own = _authority(options, answers, now) if items or has_authority(options, host) else (None, [])
     pairs = ((item, Held.of(answers, item["name"])) for item in items)
     judged = ((item, held, reasons(item, options, held, signer, now)) for item, held in pairs)
     signed = [_planned(request(item, options), held, found) for item, held, found in judged if found]
@@ -198,7 +214,11 @@ def plan(options: Mapping[str, Any], answers: Mapping[str, Any], now: datetime.d
 def _planned(wanted: Mapping[str, Any], held: Held, found: list[str]) -> dict[str, Any]:
     """A request with its reasons, and what becomes of the key: one of the right kind is kept."""
     kept = held.key is not None and is_of_kind(held.key, wanted["key_type"], wanted["key_size"])
-    return {**wanted, "reasons": found, "key": "new" if not kept else "open" if held.key_is_open else "kept"}
+    return {
+        **wanted,
+        "reasons": found,
+        "key": "new" if not kept else "open" if held.key_is_open(wanted["key_group"]) else "kept",
+    }
 
 
 def _authority(

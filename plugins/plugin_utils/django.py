@@ -36,6 +36,30 @@ def listen_of(app: Mapping[str, Any]) -> str:
     return app.get("listen", f"{RUN}/{app['name']}.sock")
 
 
+def database_of(app: Mapping[str, Any]) -> str:
+    """The name of an app's database on PostgreSQL, and of the role that owns it; empty where it has none of ours."""
+    database = app["database"]
+    if database.get("engine") != "postgresql":
+        return ""
+    return database.get("name", usual_database(app))
+
+
+def usual_database(app: Mapping[str, Any]) -> str:
+    """The name of an app's database on PostgreSQL where the app says no other."""
+    return app["name"].replace("-", "_")
+
+
+def cache_user_of(app: Mapping[str, Any]) -> str:
+    """The name of an app's user on Redis; empty where it has none of ours."""
+    return app["name"] if app["cache"].get("engine") == "redis" else ""
+
+
+def app_packages(app: Mapping[str, Any]) -> list[str]:
+    """The Debian packages of an app. Adapters that are not built with libpq need the one of the host."""
+    own = ["libpq5"] if database_of(app) else []
+    return [*own, *app["system_packages"], *app["build_packages"]]
+
+
 def wheel_of(package: str) -> str:
     """The path of a wheel that may have extras, as in shop-1.4.2-py3-none-any.whl[server]; empty if it is none."""
     match = re.fullmatch(r"(.+\.whl)(?:\[[^\]]*\])?", package)
@@ -46,17 +70,13 @@ def django_packages(given: Mapping[str, Any], base: Sequence[str]) -> list[str]:
     """The Debian packages of the role, of its app if there is one, and of the other apps of the host."""
     found = resolve(spec_of("django"), given)[0]
     app = found.get("django_app", {})
-    wanted = (
-        *base,
-        *app.get("system_packages", ()),
-        *app.get("build_packages", ()),
-        *found.get("django_app_packages", ()),
-    )
+    wanted = (*base, *(app_packages(app) if app else ()), *found.get("django_app_packages", ()))
     return list(dict.fromkeys(wanted))
 
 
 def django_questions(given: Mapping[str, Any], uv: str) -> dict[str, list[str]]:
-    """What djangofleet.stack.survey is to find out: which users and which apps are there, and whether uv is.
+    """What djangofleet.stack.survey is to find out: which users and which apps are there, on which databases,
+    and whose move to another one was killed.
 
     :param uv: the directory that uv is installed in.
     """
@@ -64,7 +84,8 @@ def django_questions(given: Mapping[str, Any], uv: str) -> dict[str, list[str]]:
     app = [user_of(found["django_app"]["name"])] if "django_app" in found else []
     return {
         "users": list(dict.fromkeys([*app, *found.get("django_app_users", ())])),
-        "paths": [f"{uv}/bin/uv", f"{CONFIG}/*/app.json"],
+        "paths": [f"{uv}/bin/uv", f"{CONFIG}/*/app.json", f"{CONFIG}/*/move.json"],
+        "databases": [f"{CONFIG}/*/live/env"],
     }
 
 

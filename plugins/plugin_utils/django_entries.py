@@ -42,6 +42,7 @@ def django_entries(on_host: Mapping[str, Any], first: bool, library: str) -> lis
             "mode": "0640",
             "group": user,
         },
+        *on_host["authorities"],
         {"path": f"{config}/env", **env, "vars": {"variables": on_host["environment"]}},
         {"path": f"{config}/build.env", **env, "vars": {"variables": on_host["build_environment"]}},
         {"path": f"{config}/pip.env", **env, "vars": {"variables": on_host["pip_environment"]}},
@@ -77,6 +78,19 @@ def _timer_units(timer: Mapping[str, Any], variables: Mapping[str, Any]) -> Iter
     yield _unit(f"{timer['unit']}.service", "timer.service", variables)
     if timer["overlap"] == "replace":
         yield _unit(f"{timer['unit']}-replace.service", "timer-replace.service", variables)
+
+
+def django_move_entries(on_host: Mapping[str, Any], library: str, scratch: str) -> dict[str, list[dict[str, Any]]]:
+    """The entries of a move, whose configuration lies beside the app's own until the rows are where it says.
+
+    :param scratch: the directory of that configuration.
+    :returns: `lasting` ones, which harm nobody, and `passing` ones.
+    """
+    entries = django_entries(on_host, False, library)
+    return {
+        "lasting": [*_program(library), *on_host["authorities"]],
+        "passing": django_scratch(entries, on_host["config"], scratch),
+    }
 
 
 def django_scratch(entries: Iterable[Mapping[str, Any]], config: str, scratch: str) -> list[dict[str, Any]]:

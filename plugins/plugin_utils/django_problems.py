@@ -23,8 +23,12 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import res
 
 # The names that djangoctl puts in place of ${NAME} in a value of `environment`.
 CONTRACT = (
-    *("DJANGO_SETTINGS_MODULE", "SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DATABASE_URL", "CACHE_URL"),
-    *("REDIS_URL", "STATIC_ROOT", "STATIC_URL", "MEDIA_ROOT", "MEDIA_URL", "RELEASE_ID"),
+    *("DJANGO_SETTINGS_MODULE", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS"),
+    *("DATABASE_URL", "DATABASE_DIRECT_URL", "CACHE_URL", "REDIS_URL"),
+    *("DATABASE_NAME", "DATABASE_ROLE", "DATABASE_USER", "DATABASE_PASSWORD", "DATABASE_HOST", "DATABASE_PORT"),
+    *("DATABASE_SSLMODE", "DATABASE_SSLROOTCERT", "DATABASE_POOLER"),
+    *("REDIS_USER", "REDIS_PASSWORD", "REDIS_HOST", "REDIS_PORT", "REDIS_PREFIX", "REDIS_SSL_CA_CERTS"),
+    *("STATIC_ROOT", "STATIC_URL", "MEDIA_ROOT", "MEDIA_URL", "RELEASE_ID"),
 )
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -237,10 +241,56 @@ def _environment_problems(app: Mapping[str, Any], path: str) -> Iterator[str]:
         for name in app[key]:
             if not matches("variable", name):
                 yield problem(f"{path}.{key}", name, "a name of letters, digits and underscores")
+    if app["secret_key_fallbacks"] and "secret_key" not in app:
+        yield f"{path}.secret_key_fallbacks: stands without {path}.secret_key; give both, or let the host make them"
+    if any(not re.fullmatch(r"[^,\s]+", key) for key in app["secret_key_fallbacks"]):
+        yield f"{path}.secret_key_fallbacks: found (not shown); give keys without commas and spaces"
     if "url" in app["database"]:
         yield from _url_problems(app["database"]["url"], f"{path}.database.url")
+    yield from _database_problems(app["database"], f"{path}.database")
+    if app["database"].get("pooler") and "PGOPTIONS" in app["environment"]:
+        beside = f"{path}.database.pooler, which refuses it"
+        yield f"{path}.environment.PGOPTIONS: stands beside {beside}; give database.options"
+    yield from _cache_problems(app["cache"], f"{path}.cache")
     if "DATABASE_URL" in app["environment"]:
         yield from _url_problems(str(app["environment"]["DATABASE_URL"]), f"{path}.environment.DATABASE_URL")
+
+
+def _database_problems(database: Mapping[str, Any], path: str) -> Iterator[str]:
+    """An engine beside a URL, and what the server would refuse."""
+    own = [name for name in ("name", "user", "password", "extensions", "options", "pooler") if database.get(name)]
+    if "url" in database and (database.get("engine") or own):
+        beside = "engine" if "engine" in database else own[0]
+        yield f"{path}.url: stands beside {path}.{beside}; give one of the two"
+    elif own and database.get("engine") != "postgresql":
+        yield f"{path}.{own[0]}: needs {path}.engine: postgresql"
+    if not re.fullmatch(r"(?:postgres|postgresql|pgsql|psql|postgis)(?:\+[a-z0-9]+)?", database["scheme"]):
+        wanted = "postgres, postgresql, pgsql, psql or postgis, and a plus and a driver where the project wants one"
+        yield problem(f"{path}.scheme", database["scheme"], wanted)
+    if "name" in database and not re.fullmatch(r"[a-z_][a-z0-9_]{0,53}", database["name"]):
+        wanted = "up to 54 lower-case letters, digits and underscores, a letter first"
+        yield problem(f"{path}.name", database["name"], wanted)
+    if "user" in database and not re.fullmatch(r"(?!pg_|postgres\Z)[a-z_][a-z0-9_]{0,62}", database["user"]):
+        wanted = "up to 63 lower-case letters, digits and underscores, a letter first, and no name of PostgreSQL's own"
+        yield problem(f"{path}.user", database["user"], wanted)
+    if "user" in database and "password" not in database:
+        yield f"{path}.password: is missing beside {path}.user; give both, or let the host make them"
+    # It stands in a URL and in files of systemd.
+    if "password" in database and not re.fullmatch(r"[!-~]{8,}", database["password"]):
+        yield f"{path}.password: found (not shown); give eight letters, digits and signs of ASCII or more, and no space"
+
+
+def _cache_problems(cache: Mapping[str, Any], path: str) -> Iterator[str]:
+    """An engine beside a URL, and what the server would refuse."""
+    own = [name for name in ("password", "prefix") if cache.get(name)]
+    if "url" in cache and (cache.get("engine") or own):
+        yield f"{path}.url: stands beside {path}.{'engine' if 'engine' in cache else own[0]}; give one of the two"
+    elif own and cache.get("engine") != "redis":
+        yield f"{path}.{own[0]}: needs {path}.engine: redis"
+    if cache.get("prefix") and not re.fullmatch(r"[A-Za-z0-9_.:-]+", cache["prefix"]):
+        yield problem(f"{path}.prefix", cache["prefix"], "letters, digits, dots, colons, hyphens and underscores")
+    if "password" in cache and not re.fullmatch(r"[!-~]{8,}", cache["password"]):
+        yield f"{path}.password: found (not shown); give eight letters, digits and signs of ASCII or more, and no space"
 
 
 def _url_problems(url: str, where: str) -> Iterator[str]:

@@ -5,10 +5,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CONFIG, home_of, listen_of, user_of
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import (
+    CONFIG,
+    cache_user_of,
+    database_of,
+    home_of,
+    listen_of,
+    user_of,
+)
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.systemd import unit_lines
 
 WRITABLE = ("data", "media", "cache", "shared")  # below an app's directory
@@ -17,6 +25,9 @@ WRITABLE = ("data", "media", "cache", "shared")  # below an app's directory
 GUNICORN = {"limit_request_line": 8190, "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"}}
 BUILD_HOOKS = ("before_collectstatic", "build")  # run by the build of a release
 START_TIMEOUT = 90  # seconds
+SOCKET = "/run/postgresql"
+POOLER, POOLER_PORT = "/run/pgbouncer", "6432"
+REDIS_SOCKET = "/run/redis/redis-server.sock"
 
 
 def django_settings(
@@ -52,7 +63,10 @@ def django_settings(
         "sandbox": _sandbox(
             {**sandbox, **networks[app["network"]], **options["django_sandbox"], **app["sandbox"]}, home
         ),
-        "environment": _environment(app, home),
+        "environment": _environment(app, home, options["django_app_database"], options["django_app_cache"]),
+        "secrets": _secrets(app),
+        "pooler": app["database"].get("pooler", ""),
+        "authorities": _authorities(options["django_app_database"], options["django_app_cache"]),
         "build_environment": {**_build_environment(options), **app["build_environment"]},
         "pip_environment": _pip_environment(options),
         "socket_group": options["django_socket_group"],
@@ -101,24 +115,132 @@ def _sandbox(settings: Mapping[str, Any], home: str) -> list[str]:
     return [*unit_lines({"NoExecPaths": rooms, **settings}), f"ReadWritePaths={rooms}"]
 
 
-def _environment(app: Mapping[str, Any], home: str) -> dict[str, Any]:
-    """The environment contract, and over it what the inventory says."""
-    cache = app["cache"].get("url", "")
+def _environment(
+    app: Mapping[str, Any], home: str, database: Mapping[str, Any], cache: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The environment contract, and over it what the inventory says.
+
+    :param database: where the app's PostgreSQL is, `django_app_database`.
+    :param cache: where its Redis is, `django_app_cache`.
+    """
     contract = {
         "ALLOWED_HOSTS": ",".join(domain.removeprefix("*") for domain in app["domains"]),
         "CSRF_TRUSTED_ORIGINS": ",".join(f"https://{domain}" for domain in app["domains"]),
-        "DATABASE_URL": app["database"].get("url", f"sqlite:///{home}/data/db.sqlite3"),
-        "CACHE_URL": app["cache"].get("url", f"filecache://{home}/cache"),
+        **_database(app, home, database),
+        **_cache(app, home, cache),
         "STATIC_URL": app["static_url"],
         "MEDIA_URL": app["media_url"],
         "MEDIA_ROOT": f"{home}/media",
         "HOME": home,
     }
-    if "redis" in cache.partition("://")[0] and "://" in cache:
-        contract["REDIS_URL"] = cache
     if "secret_key" in app:
         contract["SECRET_KEY"] = app["secret_key"]
+        contract["SECRET_KEY_FALLBACKS"] = ",".join(app["secret_key_fallbacks"])
     return {**contract, **app["environment"]}
+
+
+def _secrets(app: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What nobody has given and the app's hosts share: the variable, and the option that would have given it.
+
+    `former` is the variable with the keys before, which tell an earlier key of the app from one that a host has made
+    for itself. A password is what the primary host says: the server knows no other.
+    """
+    found = {
+        "SECRET_KEY": ("secret_key", "secret_key" in app, "SECRET_KEY_FALLBACKS"),
+        "DATABASE_PASSWORD": ("database.password", not database_of(app) or "password" in app["database"], ""),
+        "REDIS_PASSWORD": ("cache.password", not cache_user_of(app) or "password" in app["cache"], ""),
+    }
+    return [
+        {"variable": name, "option": option, "former": former, "replace": not former}
+        for name, (option, is_given, former) in found.items()
+        if not is_given
+    ]
+
+
+def _authorities(*places: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The files that servers on other hosts are verified by, as entries; those that this run has read."""
+    found = {place["authority_file"]: place["authority"] for place in places if place.get("authority")}
+    return [{"path": path, "content": content} for path, content in found.items()]
+
+
+def _database(app: Mapping[str, Any], home: str, place: Mapping[str, Any]) -> dict[str, str]:
+    """The database of the contract, as a URL and in its parts. A password that a host has made is in its own file."""
+    name, given = database_of(app), app["database"]
+    if not name:
+        return {"DATABASE_URL": given.get("url", f"sqlite:///{home}/data/db.sqlite3")}
+    host, port, authority = place.get("host", SOCKET), str(place.get("port", 5432)), place.get("authority_file", "")
+    tls = {"sslmode": "verify-full", "sslrootcert": authority} if authority else {}
+    password = urllib.parse.quote(given["password"], safe="") if "password" in given else "${DATABASE_PASSWORD}"
+    # djangoctl knows the user by the role and its password, where nobody says it.
+    login = f"{given['scheme']}://${{DATABASE_USER}}:{password}"
+    url = _postgres_url(login, host, port, name, tls)
+    return {
+        "DATABASE_URL": url,
+        "DATABASE_NAME": name,
+        "DATABASE_ROLE": name,
+        "DATABASE_HOST": host,
+        "DATABASE_PORT": port,
+        **{f"DATABASE_{key.upper()}": value for key, value in tls.items()},
+        **({"DATABASE_USER": given["user"]} if "user" in given else {}),
+        **({"DATABASE_PASSWORD": given["password"]} if "password" in given else {}),
+        **(_pooler(app, url, _postgres_url(login, POOLER, POOLER_PORT, name, {})) if given.get("pooler") else {}),
+    }
+
+
+def _postgres_url(login: str, host: str, port: str, name: str, query: Mapping[str, str]) -> str:
+    # The directory of a socket stands in the query, where libpq, dj-database-url and django-environ all read it.
+    is_socket = host.startswith("/")
+    netloc = "" if is_socket else f"{f'[{host}]' if ':' in host else host}:{port}"
+    query = {**({"host": host, "port": port} if is_socket else {}), **query}
+    tail = f"?{urllib.parse.urlencode(query, safe='/')}" if query else ""
+    return f"{login}@{netloc}/{name}{tail}"
+
+
+def _pooler(app: Mapping[str, Any], direct: str, pooled: str) -> dict[str, str]:
+    """What djangoctl puts in the place of the database's for those that serve. All else speaks to the database itself.
+
+    A DATABASE_URL of the inventory's own refers to the parts.
+    """
+    return {
+        "DATABASE_DIRECT_URL": direct,
+        "DATABASE_POOLER_HOST": POOLER,
+        "DATABASE_POOLER_PORT": POOLER_PORT,
+        **({} if "DATABASE_URL" in app["environment"] else {"DATABASE_POOLER_URL": pooled}),
+    }
+
+
+def _cache(app: Mapping[str, Any], home: str, place: Mapping[str, Any]) -> dict[str, str]:
+    """The cache of the contract, as URLs and in its parts, in the same way."""
+    user, given = cache_user_of(app), app["cache"]
+    if not user:
+        url = given.get("url", f"filecache://{home}/cache")
+        scheme, colon, _rest = url.partition("://")
+        return {"CACHE_URL": url, **({"REDIS_URL": url} if colon and "redis" in scheme else {})}
+    host, port, authority = (
+        place.get("host", REDIS_SOCKET),
+        str(place.get("port", 6379)),
+        place.get("authority_file", ""),
+    )
+    password = urllib.parse.quote(given["password"], safe="") if "password" in given else "${REDIS_PASSWORD}"
+    if host.startswith("/"):
+        # redis-py, and so Django, calls it unix; django-environ knows no such scheme for a cache.
+        urls = {
+            "CACHE_URL": f"rediscache://{user}:{password}@{host}?db=0",
+            "REDIS_URL": f"unix://{user}:{password}@{host}?db=0",
+        }
+    else:
+        tls = f"?{urllib.parse.urlencode({'ssl_ca_certs': authority}, safe='/')}" if authority else ""
+        url = f"rediss://{user}:{password}@{f'[{host}]' if ':' in host else host}:{port}/0{tls}"
+        urls = {"CACHE_URL": url, "REDIS_URL": url}
+    return {
+        **urls,
+        "REDIS_USER": user,
+        "REDIS_HOST": host,
+        "REDIS_PORT": port,
+        "REDIS_PREFIX": given.get("prefix", ""),
+        **({"REDIS_SSL_CA_CERTS": authority} if authority else {}),
+        **({"REDIS_PASSWORD": given["password"]} if "password" in given else {}),
+    }
 
 
 def _build_environment(options: Mapping[str, Any]) -> dict[str, str]:

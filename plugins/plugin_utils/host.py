@@ -122,6 +122,8 @@ def _checks(options: Mapping[str, Any]) -> Iterator[tuple[str, Any, Callable[[An
     for key, value in options["host_sysctl"].items():
         yield "host_sysctl", key, _kind("sysctl_key"), "a setting such as net.core.somaxconn"
         yield f"host_sysctl[{key}]", value, _kind("unquoted"), "one line"
+    if options["host_private_address"]:
+        yield "host_private_address", options["host_private_address"], is_address, "an IPv4 or IPv6 address"
     if options["host_firewall_enabled"]:
         yield from _firewall_checks(options)
 
@@ -129,6 +131,15 @@ def _checks(options: Mapping[str, Any]) -> Iterator[tuple[str, Any, Callable[[An
 def is_server(value: Any) -> bool:
     """Whether this is what a time server is reached by."""
     return is_domain(value) or is_address(value)
+
+
+def rules(options: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The user's rules of the firewall and the wired ones, each with its path."""
+    return [
+        (f"{name}[{number}]", rule)
+        for name in ("host_firewall_rules", "host_app_firewall_rules")
+        for number, rule in enumerate(options[name])
+    ]
 
 
 def _firewall_checks(options: Mapping[str, Any]) -> Iterator[tuple[str, Any, Callable[[Any], bool], str]]:
@@ -140,8 +151,7 @@ def _firewall_checks(options: Mapping[str, Any]) -> Iterator[tuple[str, Any, Cal
         ("host_firewall_ssh_sources", is_network, network),
     ):
         yield from ((f"{name}[{number}]", value, good, wanted) for number, value in enumerate(options[name]))
-    for number, rule in enumerate(options["host_firewall_rules"]):
-        path = f"host_firewall_rules[{number}]"
+    for path, rule in rules(options):
         yield (
             f"{path}.port",
             rule["port"],
@@ -170,7 +180,7 @@ def ssh_port(facts: Mapping[str, Any], port: int) -> int:
 
 def _locked_out(options: Mapping[str, Any], port: int) -> list[str]:
     """Sources are not looked at: whether the controller is among them is known only to those who wrote them."""
-    ranges = [port_range(rule["port"]) for rule in options["host_firewall_rules"] if rule["protocol"] == "tcp"]
+    ranges = [port_range(rule["port"]) for _path, rule in rules(options) if rule["protocol"] == "tcp"]
     ports = options["host_firewall_ssh_ports"] + options["host_firewall_allowed_tcp_ports"]
     if port in ports or any(ends and ends[0] <= port <= ends[1] for ends in ranges):
         return []
@@ -338,7 +348,7 @@ def openings(options: Mapping[str, Any]) -> list[dict[str, str]]:
         *_openings(options["host_firewall_ssh_ports"], sources=options["host_firewall_ssh_sources"], comment="ssh"),
         *_openings(options["host_firewall_allowed_tcp_ports"]),
     ]
-    for rule in options["host_firewall_rules"]:
+    for _path, rule in rules(options):
         found += _openings([rule["port"]], rule["protocol"], rule["sources"], rule["comment"])
     return found
 

@@ -74,6 +74,26 @@ def health_of(printed: str) -> dict[str, dict[str, Any]]:
     return {entry["app"]: entry for entry in listed if "serves" in entry}
 
 
+def backups_of(printed: str) -> dict[str, dict[str, Any]]:
+    """What `djangofleet-backup status --json` says of the apps whose databases a host has, as djangoctl would."""
+    try:
+        parts = json.loads(printed)["parts"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        times = {key: _time(part[key]) for key in ("newest", "restored", "drilled")}
+        for name in part["apps"]:
+            entry = found.setdefault(name, {"faults": [], "backups": []})
+            entry["faults"] += part["faults"]
+            entry["backups"].append({"part": part["part"], **times})
+    return found
+
+
+def _time(seconds: float | None) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else ""
+
+
 def faults_of(entry: Mapping[str, Any]) -> list[str]:
     """What is wrong with an app, a line each, with what heals it."""
     if "error" in entry:
@@ -118,6 +138,7 @@ def _about(app: Mapping, hosts: Mapping, now: datetime.datetime, check: bool, pu
         ("answers", _answers(visits, check)),
         *(("fault", line) for line in _health(app, hosts, faults_of)),
         *(("warning", line) for line in _health(app, hosts, _warnings_of)),
+        *(("backup", line) for line in _health(app, hosts, _backups_of)),
         ("certificate", _certificate(visits, now)),
         ("next", _next(app, builds, visits, check)),
     ]
@@ -170,6 +191,19 @@ def _health(app: Mapping, hosts: Mapping, lines_of: Callable[[Mapping], list[str
 
 def _warnings_of(entry: Mapping[str, Any]) -> list[str]:
     return [f"{fault['found']} -> {fault['heals']}" for fault in entry.get("warnings", [])]
+
+
+def _backups_of(entry: Mapping[str, Any]) -> list[str]:
+    """The backups of an app, a line each. One that was never restored counts as none."""
+    return [
+        f"{part['part']}: newest {part['newest'] or 'none'}, "
+        + (
+            f"restored {part['restored']} by the drill of {part['drilled']}"
+            if part["restored"]
+            else "none restored yet"
+        )
+        for part in entry.get("backups", [])
+    ]
 
 
 def _certificate(visits: Sequence[tuple[str, Mapping]], now: datetime.datetime) -> str:

@@ -25,6 +25,7 @@ from jinja2 import Environment
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ROOT / "roles"
 sys.path.insert(0, str(ROLES / "django" / "files" / "djangofleet"))  # so that tests can import djangoctl
+sys.path.insert(0, str(ROLES / "backup" / "files"))  # and djangofleet_backup
 
 # Before any test module is imported: those of rules import them as ansible_collections.djangofleet.stack.
 if AnsibleCollectionConfig.collection_finder is None:
@@ -32,6 +33,7 @@ if AnsibleCollectionConfig.collection_finder is None:
 
 # Below nohup(1) every program would ignore it, also those that tests send it to.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it puts in the background ignore it
 
 # What a role may ask of a host when a test does not care. A test that does passes its own `ansible_facts`.
 FACTS: dict[str, Any] = {

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         ("django", "usr/local/bin/djangoctl.j2", "/usr/bin/python3 -I"),
         ("host", "etc/nftables.conf.j2", "/usr/sbin/nft -f"),
+        ("redis", "usr/local/lib/djangofleet/redis-prepare.j2", "/usr/bin/python3"),
     ],
 )
 def test_a_program_names_its_interpreter_first(render, role, template, interpreter):

@@ -118,11 +118,20 @@ def test_the_components_come_in_order(runs):
         (every, "Check the hosts"),
         (every, "Install the packages"),
         (every, "Prepare the hosts"),
+        ("~^(web|database|cache)$", "Provide the certificates"),
+        ("~^(app|database|cache)$", "Make the passwords of databases and caches"),
+        ("~^(database|cache)$", "Read by which authority apps on other hosts know their servers"),
+        ("database", "Run the databases"),
+        ("app", "Run the poolers"),
+        ("cache", "Run the caches"),
         ("app", "Prepare the apps"),
         ("app", "Build"),
         ("app", "Put live"),
-        ("web", "Provide the certificates"),
         ("web", "Serve the sites"),
+        ("app", "Forget what no app connects by any more"),
+        ("~^(database|cache)$", "Take back what no app uses any more"),
+        ("~^(app|database)$", "Back up the databases and the apps"),
+        ("database", "Ask how the backups of databases on hosts of their own are"),
         ("app", "Remove the apps that are to go"),
         ("~^(app|web)$", "Say how it went"),
     ]
@@ -149,7 +158,7 @@ def test_a_deploy_writes_the_units_that_site_writes():
         assert "ansible_facts" not in path.read_text(), path
 
 
-@pytest.mark.parametrize(("path", "check"), [("site", "check"), ("deploy", "check_apps")])
+@pytest.mark.parametrize(("path", "check"), [("site", "check"), ("deploy", "check_apps"), ("rotate", "check")])
 def test_a_playbook_begins_with_a_check_and_ends_with_a_summary(path, check):
     plays = yaml.safe_load((ROOT / "playbooks" / f"{path}.yml").read_text())
     assert plays[0]["ansible.builtin.import_playbook"] == f"{check}.yml"

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import stat
+import sys
 import tarfile
 from pathlib import Path
 
@@ -384,6 +385,17 @@ def test_a_list_of_names_to_leave_out_replaces_the_default(ask, source):
 def test_the_default_is_what_the_role_says(role_specs):
     (spec,) = [role_specs["django"]["main"]["options"]["django_app"]["options"]["source"]["options"]["exclude"]]
     assert tuple(spec["default"]) == EXCLUDE
+
+
+def test_the_action_takes_what_the_module_takes(monkeypatch):
+    """A task is refused by the one before the other is asked."""
+    taken = {}
+    monkeypatch.setattr(
+        module, "AnsibleModule", lambda argument_spec, **_other: taken.update(argument_spec) or sys.exit()
+    )
+    with pytest.raises(SystemExit):
+        module.main()
+    assert taken.keys() == action.ActionModule._VALID_ARGS
 
 
 @pytest.mark.parametrize(

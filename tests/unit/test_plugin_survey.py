@@ -182,6 +182,28 @@ def test_a_key_that_never_ends_is_given_up(tmp_path, monkeypatch):
     assert survey.read_certificate("/no/certificate", str(tmp_path / "pipe"))["public_key"] == ""
 
 
+@pytest.mark.parametrize(
+    ("limit", "total", "memory"),
+    [("max\n", 8_000_000_000, 8000), ("2000000000\n", 8_000_000_000, 2000), ("99000000000\n", 8_000_000_000, 8000)],
+)
+def test_a_container_has_the_memory_that_it_may_take(monkeypatch, tmp_path, limit, total, memory):
+    (tmp_path / "memory.max").write_text(limit)
+    monkeypatch.setattr(survey, "LIMIT", str(tmp_path / "memory.max"))
+    monkeypatch.setattr(survey.os, "sysconf", {"SC_PHYS_PAGES": total // 4096, "SC_PAGE_SIZE": 4096}.__getitem__)
+    assert survey.memory() == pytest.approx(memory, abs=1)
+
+
+def test_a_host_without_a_limit_has_all_of_its_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(survey, "LIMIT", str(tmp_path / "none"))
+    assert survey.memory() > 100
+
+
+def test_a_file_says_what_it_says_and_one_that_is_not_there_nothing(tmp_path):
+    (tmp_path / "hba").write_bytes(b"local all\xff\n")
+    assert survey.text_of(str(tmp_path / "hba")) == "local all\ufffd\n"
+    assert survey.text_of(str(tmp_path / "none")) == survey.text_of(str(tmp_path)) == ""
+
+
 # The controller's half
 
 SHOP = {"name": "shop", "certificate": "/c", "key": "/k"}
@@ -192,6 +214,9 @@ KNOWN = {
     "users": {"me": False},
     "paths": {"/x*": ["/x1"], "/y": []},
     "certificates": {"shop": {"modes": "m", "public_key": "p", "certificate": "c"}},
+    "databases": {"/e": "sqlite:////db"},
+    "files": {"/t": "text"},
+    "memory": 4000,
 }
 
 
@@ -220,12 +245,22 @@ def ask(known=None, host=None, **arguments):
 
 def test_everything_is_asked_at_once():
     result, asked = ask(units=["a.service"], users="me", paths=["/x*"], certificates=[SHOP])
-    assert asked == [{"units": ["a.service"], "users": ["me"], "paths": ["/x*"], "certificates": [SHOP]}]
+    assert asked == [
+        {
+            "units": ["a.service"],
+            "users": ["me"],
+            "paths": ["/x*"],
+            "certificates": [SHOP],
+            "databases": [],
+            "files": [],
+        }
+    ]
     assert (result["changed"], result["users"], result["certificates"]) == (False, {"me": "new"}, {"shop": "new"})
 
 
 def test_what_is_known_costs_nothing():
     arguments = {"units": ["a.service"], "users": ["me"], "paths": ["/y", "/x*"], "certificates": [SHOP]}
+    arguments |= {"databases": ["/e"], "files": ["/t"]}
     result, asked = ask(KNOWN, **arguments)
     assert asked == []
     assert result == KNOWN
@@ -233,14 +268,16 @@ def test_what_is_known_costs_nothing():
 
 def test_only_the_rest_is_asked():
     result, asked = ask(KNOWN, units=["b.service", "a.service"], paths=["/z"], certificates=[BLOG])
-    assert asked == [{"units": ["b.service"], "users": [], "paths": ["/z"], "certificates": [BLOG]}]
+    assert asked == [
+        {"units": ["b.service"], "users": [], "paths": ["/z"], "certificates": [BLOG], "databases": [], "files": []}
+    ]
     assert result["units"] == {"b.service": "new", "a.service": {"active": True, "enabled": True}}
     assert (result["users"], result["paths"], result["certificates"]) == ({}, {"/z": "new"}, {"blog": "new"})
 
 
 def test_a_fresh_one_asks_all_again():
     result, asked = ask(KNOWN, users=["me"], fresh=True)
-    assert asked == [{"units": [], "users": ["me"], "paths": [], "certificates": []}]
+    assert asked == [{"units": [], "users": ["me"], "paths": [], "certificates": [], "databases": [], "files": []}]
     assert result["users"] == {"me": "new"}
 
 
@@ -252,7 +289,8 @@ def test_what_is_no_survey_answers_nothing(known):
 
 def test_nothing_asked_nothing_executed():
     result, asked = ask()
-    assert (asked, result) == ([], {"changed": False, "units": {}, "users": {}, "paths": {}, "certificates": {}})
+    assert asked == []
+    assert result == {"changed": False, **{kind: {} for kind in action.KINDS}, "memory": 0}
 
 
 def test_a_failure_is_handed_on():
@@ -264,3 +302,32 @@ def test_a_failure_is_handed_on():
 def test_a_question_that_makes_no_sense(wrong):
     with pytest.raises(AnsibleError):
         ask(**wrong)
+
+
+# Databases
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('DATABASE_URL="postgres://shop:p\\$a\\"s@s/w@10.0.0.7:5432/shop?sslmode=verify-full"', "postgres://10.0.0.7:5432/shop?sslmode=verify-full"),
+        ('DATABASE_URL="postgres://shop:\\${DATABASE_PASSWORD}@/shop?host=/run/postgresql"', "postgres:///shop?host=/run/postgresql"),
+        ('DATABASE_URL="sqlite:///{full}"', "sqlite:///{full}"),
+        ('DATABASE_URL="sqlite:///{empty}"', ""),
+        ('DATABASE_URL="sqlite:////nowhere/db.sqlite3"', ""),
+        ('DATABASE_URL="sqlite://:memory:"', ""),
+        ('OTHER="DATABASE_URL=x"', ""),
+    ],
+)  # fmt: skip
+def test_where_the_database_is_without_name_and_password(tmp_path, line, told):
+    names = {"full": tmp_path / "full.sqlite3", "empty": tmp_path / "empty.sqlite3"}
+    names["full"].write_text("rows")
+    names["empty"].write_text("")
+    for name, path in names.items():
+        line, told = line.replace(f"{{{name}}}", str(path)), told.replace(f"{{{name}}}", str(path))
+    (tmp_path / "env").write_text(f'A="1"\n{line}\nZ="2"\n')
+    assert survey.database_of(str(tmp_path / "env")) == told
+
+
+def test_nothing_is_live_without_an_environment(tmp_path):
+    assert survey.database_of(str(tmp_path / "env")) == ""

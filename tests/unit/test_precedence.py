@@ -133,7 +133,7 @@ def test_an_inventory_is_honoured_in_every_play(scopes, given, role):
     assert wanted
     assert scopes.get(role), f"no play of site.yml has the role {role}"
     for scope in scopes[role]:
-        variables = {**scope, "django_app": copy.deepcopy(APP)}
+        variables = {**scope, "hostvars": {"one": {}}, "django_app": copy.deepcopy(APP)}
         templar = Templar(loader=scopes["loader"], variables=variables)
         lookup = lookup_loader.get("djangofleet.stack.role_variables", loader=scopes["loader"], templar=templar)
         (seen,) = lookup.run([role], variables)

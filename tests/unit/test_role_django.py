@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import environ
 import pytest
 import yaml
 from ansible.template import trust_as_template
@@ -160,17 +161,156 @@ def test_added_files_are_copied_to_the_letter(render, content):
 
 @pytest.fixture(scope="session")
 def environment(evaluate):
-    def run(**more: Any) -> dict[str, str]:
-        return evaluate("django", "__django_settings.environment", django_app=shop(**more))
+    def run(place: dict[str, Any] | None = None, redis: dict[str, Any] | None = None, **more: Any) -> dict[str, str]:
+        places = {"django_app_database": place or {}, "django_app_cache": redis or {}}
+        return evaluate("django", "__django_settings.environment", django_app=shop(**more), **places)
 
     return run
 
 
+REMOTE = {"host": "10.0.0.7", "authority_file": "/etc/ssl/djangofleet/db1.pem"}
+
+
 def test_contract_has_a_value_for_each_name(environment):
-    found = environment(secret_key="s3cret", cache={"url": "redis://cache1.example.com:6379/0"})
-    later = {"DJANGO_SETTINGS_MODULE", "STATIC_ROOT", "RELEASE_ID"}  # known when the release is
+    found = environment(
+        place=REMOTE,
+        redis=REMOTE,
+        secret_key="s3cret",
+        cache={"engine": "redis", "password": "p4ssw0rd"},
+        database={"engine": "postgresql", "password": "p4ssw0rd", "pooler": "pgbouncer"},
+    )
+    # Known when the release is, or the password, or said by a unit
+    later = {"DJANGO_SETTINGS_MODULE", "STATIC_ROOT", "RELEASE_ID", "DATABASE_USER", "DATABASE_POOLER"}
     assert set(launch.CONTRACT) - later <= set(found)
+
+
+def test_a_redis_of_somebody_else_is_cache_and_redis(environment):
+    found = environment(cache={"url": "redis://cache1.example.com:6379/0"})
     assert found["REDIS_URL"] == found["CACHE_URL"] == "redis://cache1.example.com:6379/0"
+
+
+CACHED = {"engine": "redis", "prefix": "shop:"}
+
+
+@pytest.mark.parametrize(
+    ("place", "urls"),
+    [
+        (
+            {},
+            {
+                "CACHE_URL": "rediscache://shop:${REDIS_PASSWORD}@/run/redis/redis-server.sock?db=0",
+                "REDIS_URL": "unix://shop:${REDIS_PASSWORD}@/run/redis/redis-server.sock?db=0",
+            },
+        ),
+        (
+            REMOTE,
+            dict.fromkeys(
+                ("CACHE_URL", "REDIS_URL"),
+                "rediss://shop:${REDIS_PASSWORD}@10.0.0.7:6379/0?ssl_ca_certs=/etc/ssl/djangofleet/db1.pem",
+            ),
+        ),
+    ],
+)
+def test_a_redis_of_ours_is_a_url(environment, place, urls):
+    found = environment(redis=place, cache=CACHED)
+    assert {name: found[name] for name in urls} == urls
+    assert found["REDIS_PREFIX"] == "shop:"
+
+
+def test_the_cache_is_what_the_projects_parser_reads(environment):
+    parsed = environ.Env.cache_url_config(environment(cache={**CACHED, "password": "a$b'c/d@e:f%"})["CACHE_URL"])
+    assert parsed["BACKEND"] == "django.core.cache.backends.redis.RedisCache"
+    assert parsed["LOCATION"] == "unix://shop:a%24b%27c%2Fd%40e%3Af%25@/run/redis/redis-server.sock"
+
+
+@pytest.mark.parametrize(
+    ("place", "database", "url"),
+    [
+        ({}, {}, "postgres://${DATABASE_USER}:${DATABASE_PASSWORD}@/shop?host=/run/postgresql&port=5432"),
+        (
+            {},
+            {"scheme": "postgresql+psycopg"},
+            "postgresql+psycopg://${DATABASE_USER}:${DATABASE_PASSWORD}@/shop?host=/run/postgresql&port=5432",
+        ),
+        (
+            {},
+            {"name": "other"},
+            "postgres://${DATABASE_USER}:${DATABASE_PASSWORD}@/other?host=/run/postgresql&port=5432",
+        ),
+        (
+            {},
+            {"password": "a$b'c/d@e:f%"},
+            "postgres://${DATABASE_USER}:a%24b%27c%2Fd%40e%3Af%25@/shop?host=/run/postgresql&port=5432",
+        ),
+        (
+            REMOTE,
+            {},
+            "postgres://${DATABASE_USER}:${DATABASE_PASSWORD}@10.0.0.7:5432/shop"
+            "?sslmode=verify-full&sslrootcert=/etc/ssl/djangofleet/db1.pem",
+        ),
+        (
+            {"host": "2001:db8::7", "port": 5433},
+            {},
+            "postgres://${DATABASE_USER}:${DATABASE_PASSWORD}@[2001:db8::7]:5433/shop",
+        ),
+    ],
+)
+def test_a_database_of_ours_is_a_url(environment, place, database, url):
+    assert environment(place=place, database={"engine": "postgresql", **database})["DATABASE_URL"] == url
+
+
+def test_the_url_is_what_the_projects_parser_reads(environment):
+    found = environment(database={"engine": "postgresql", "password": "a$b'c/d@e:f%"})
+    parsed = environ.Env.db_url_config(found["DATABASE_URL"])
+    assert (parsed["HOST"], parsed["OPTIONS"]) == ("", {"host": "/run/postgresql", "port": 5432})
+    assert (parsed["NAME"], parsed["USER"], parsed["PASSWORD"]) == ("shop", "${DATABASE_USER}", "a$b'c/d@e:f%")
+
+
+def test_the_parts_of_the_database_stand_alone_too(environment):
+    found = environment(place=REMOTE, database={"engine": "postgresql"})
+    parts = {name.removeprefix("DATABASE_").lower(): value for name, value in found.items() if name in launch.PARTS}
+    assert parts == {
+        "name": "shop",
+        "role": "shop",
+        "host": "10.0.0.7",
+        "port": "5432",
+        "sslmode": "verify-full",
+        "sslrootcert": "/etc/ssl/djangofleet/db1.pem",
+    }, "a password that a host has made is in its own file, and the user follows from it"
+
+
+@pytest.mark.parametrize("place", [{}, REMOTE])
+def test_a_pooler_stands_beside_the_database(environment, place):
+    plain = environment(place=place, database={"engine": "postgresql"})
+    found = environment(place=place, database={"engine": "postgresql", "pooler": "pgbouncer"})
+    assert {name: value for name, value in found.items() if plain.get(name) != value} == {
+        "DATABASE_DIRECT_URL": plain["DATABASE_URL"],
+        "DATABASE_POOLER_HOST": "/run/pgbouncer",
+        "DATABASE_POOLER_PORT": "6432",
+        "DATABASE_POOLER_URL": ("postgres://${DATABASE_USER}:${DATABASE_PASSWORD}@/shop?host=/run/pgbouncer&port=6432"),
+    }, "migrations and commands have what they had"
+
+
+def test_a_url_of_the_inventory_refers_to_the_parts(environment):
+    mine = {"DATABASE_URL": "postgis://${DATABASE_USER}@/shop?host=${DATABASE_HOST}"}
+    found = environment(database={"engine": "postgresql", "pooler": "pgbouncer"}, environment=mine)
+    assert found["DATABASE_URL"] == mine["DATABASE_URL"]
+    assert "DATABASE_POOLER_URL" not in found
+
+
+@pytest.mark.parametrize(
+    ("app", "found"),
+    [
+        ({}, {}),
+        ({"secret_key": "new"}, {"SECRET_KEY": "new", "SECRET_KEY_FALLBACKS": ""}),
+        (
+            {"secret_key": "new", "secret_key_fallbacks": ["old", "older"]},
+            {"SECRET_KEY": "new", "SECRET_KEY_FALLBACKS": "old,older"},
+        ),
+    ],
+)
+def test_keys_that_the_inventory_gives_are_in_the_environment(environment, app, found):
+    assert {name: value for name, value in environment(**app).items() if name.startswith("SECRET_KEY")} == found
 
 
 def test_contract_names_the_hosts_as_django_wants_them(environment):

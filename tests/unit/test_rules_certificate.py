@@ -287,6 +287,58 @@ def test_a_missing_authority_issues_all_again():
     assert found["certificates"][0]["reasons"] == ["there is no authority yet"]
 
 
+@pytest.mark.parametrize(
+    ("given", "host", "elsewhere", "keeps"),
+    [
+        ({}, "web1", "", True),
+        ({"certificate_app_authority_host": "web1"}, "web1", "", True),
+        ({"certificate_app_authority_host": "web1"}, "db1", "web1", False),
+        ({"certificate_app_authority_host": "web1", "certificate_authority_host": "db1"}, "db1", "", True),
+        # For the certificates of others, and for none
+        ({"certificate_app_authority_host": "web1", "certificate_certificates": []}, "web1", "", True),
+        ({"certificate_app_authority_host": "web1", "certificate_certificates": []}, "db1", "", False),
+        ({"certificate_certificates": []}, "web1", "", False),
+        # One that the user brings
+        ({"certificate_app_authority_host": "web1", "certificate_authority_certificate": "PEM"}, "db1", "", True),
+    ],
+)
+def test_who_signs(given, host, elsewhere, keeps):
+    assert certificate.signer(options(**given), host) == elsewhere
+    assert certificate.has_authority(options(**given), host) is keeps
+    if "certificate_authority_certificate" not in given:
+        asked = certificate.questions({**DEFAULTS, "certificate_certificates": [SHOP], **given}, host)
+        assert bool(asked) == (keeps or bool(elsewhere))
+
+
+def test_an_authority_that_signs_for_others_is_issued_without_a_certificate_of_its_own():
+    given = options(certificate_certificates=[], certificate_app_authority_host="web1")
+    assert [one["name"] for one in certificate_plan.plan(given, {}, NOW, "web1")["requests"]] == [HOME]
+    assert certificate_plan.plan(given, {}, NOW, "db1")["requests"] == []
+
+
+def surveyed(**keys):
+    """The hosts with what djangofleet_survey tells of their authorities."""
+    return {
+        host: {"djangofleet_survey": {"certificates": {HOME: {"public_key": key}, "shop": {"public_key": "its own"}}}}
+        for host, key in keys.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "keeper", "elsewhere"),
+    [
+        ({"web1": "", "db1": ""}, "web1", []),
+        ({"web1": "key", "db1": ""}, "web1", []),
+        ({"web1": "", "db1": "key"}, "web1", ["db1"]),
+        ({"web1": "key", "db1": "key"}, "web1", []),  # each had its own
+        ({"web1": "", "db1": "key"}, "", []),
+        ({"db1": "key"}, "web1", []),  # --limit
+    ],
+)
+def test_an_authority_that_would_be_made_anew(found, keeper, elsewhere):
+    assert certificate.authorities_elsewhere(list(found), surveyed(**found), keeper) == elsewhere
+
+
 def test_without_certificates_to_sign_there_is_no_authority():
     assert not any(plan({}, certificate_certificates=[]).values())
     assert certificate.questions(DEFAULTS) == {}

@@ -283,6 +283,36 @@ def test_what_cannot_be_understood_is_told_alone(app, said):
     assert problems(shop(static_root="/etc", **app)) == [said]
 
 
+@pytest.mark.parametrize(
+    ("app", "line"),
+    [
+        (
+            {"database": {"pooler": "pgbouncer"}},
+            "django_app.database.pooler: needs django_app.database.engine: postgresql",
+        ),
+        (
+            {"database": {"engine": "sqlite", "pooler": "pgbouncer"}},
+            "django_app.database.pooler: needs django_app.database.engine: postgresql",
+        ),
+        (
+            {"database": {"url": "postgres://db/x", "pooler": "pgbouncer"}},
+            "django_app.database.url: stands beside django_app.database.pooler; give one of the two",
+        ),
+        (
+            {"database": {"engine": "postgresql", "pooler": "pgpool"}},
+            "django_app.database.pooler: found 'pgpool'; give one of pgbouncer",
+        ),
+        (
+            {"database": {"engine": "postgresql", "pooler": "pgbouncer"}, "environment": {"PGOPTIONS": "-c x=y"}},
+            "django_app.environment.PGOPTIONS: stands beside django_app.database.pooler, which refuses it; give "
+            "database.options",
+        ),
+    ],
+)
+def test_a_pooler_that_cannot_work(app, line):
+    assert problems(shop(**app)) == [line]
+
+
 @pytest.mark.parametrize("key", ["secret_key", "database.url", "cache.url", "source.deploy_key"])
 def test_what_is_wrong_with_a_secret_is_told_without_it(key):
     top_key, _, rest = key.partition(".")
@@ -526,7 +556,8 @@ def test_a_role_without_an_app_can_be_asked():
         questions = django_questions({**given, "django_app_users": ["django-shop"]}, "/opt/uv")
         assert questions == {
             "users": ["django-shop"],
-            "paths": ["/opt/uv/bin/uv", "/etc/djangofleet/*/app.json"],
+            "paths": ["/opt/uv/bin/uv", "/etc/djangofleet/*/app.json", "/etc/djangofleet/*/move.json"],
+            "databases": ["/etc/djangofleet/*/live/env"],
         }
 
 

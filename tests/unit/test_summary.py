@@ -187,10 +187,21 @@ def test_a_run_stops_at_the_faults_of_its_apps_that_do_not_serve(names, lines):
     assert app_faults(SAID, [{"name": name} for name in names]) == lines
 
 
+def test_a_backup_on_the_host_of_the_database_is_told():
+    fault = {"found": "cluster main has no backup of the last 26 hours", "heals": "djangofleet-backup run"}
+    part = {"part": "cluster main", "apps": ["shop"], "newest": 1, "restored": None, "drilled": None, "faults": [fault]}
+    hostvars = {"db": {"djangofleet_backup_status": {"stdout": json.dumps({"parts": [part]})}}}
+    text = summary.summary([SHOP], hostvars, ["db"], began=NOW.timestamp())
+    assert "  backup       cluster main: newest 1970-01-01T00:00:01Z, none restored yet (on db)\n" in text
+    assert "no backup of the last 26 hours -> djangofleet-backup run (on db)" in text
+    hostvars["db"]["djangofleet_backup_status"]["stdout"] = ""
+    assert "backup" not in summary.summary([SHOP], hostvars, ["db"], began=NOW.timestamp())
+
+
 @pytest.mark.parametrize("group", ["app", "web"])
 def test_the_end_of_a_run_shows_what_the_hosts_have_answered(group):
     """By the names that summary.yml registers it under."""
-    (play,) = yaml.safe_load((ROOT / "playbooks/summary.yml").read_text())
+    *_others, play = yaml.safe_load((ROOT / "playbooks/summary.yml").read_text())
     asked = play["tasks"][0]
     assert asked["djangofleet.stack.visit"]["services"] == "{{ 'app' in group_names }}"
     fault = {"found": "a timer failed", "heals": "look at it"}
