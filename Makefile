@@ -57,6 +57,12 @@ bench-release: venv ## What a release costs: its visitors while it goes live, an
 	@scripts/image $(sort $(DISTRO) 13)
 	@bench/release $(if $(SHORT),--short)
 
+.PHONY: bench-pool
+bench-pool: venv ## What pgbouncer and Django's own pool change for an app on PostgreSQL (SHORT=1 as above)
+	@scripts/engine
+	@scripts/image $(DISTRO)
+	@bench/pool $(if $(SHORT),--short)
+
 .PHONY: docs
 docs: venv ## Write the tables in the roles' README files from their argument specs
 	@scripts/docs

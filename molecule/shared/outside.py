@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from pathlib import Path
+from typing import Any
 
 import docker
 import urllib3
@@ -102,15 +108,54 @@ def hosts_of(scenario: str, gate: int = 0) -> list[str]:
     return [f"djangofleet-{scenario}-{release}" for release in (distributions(gate) if gate else (12, 13))]
 
 
+# Of a controller whose words a test reads
+CONTROLLER = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+
+
+def control(*words: str, seconds: float = 600, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the controller from the root."""
+    return subprocess.run(
+        words,
+        cwd=ROOT,
+        env={**CONTROLLER, **environment},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
 def play(scenario: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run ansible-playbook from the root against the hosts of the scenario that Molecule verifies."""
     inventories = [os.environ["MOLECULE_INVENTORY_FILE"], f"molecule/{scenario}/inventory"]
-    return subprocess.run(
-        ["ansible-playbook", *(f"--inventory={inventory}" for inventory in inventories), *words],
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
-        capture_output=True,
+    return control("ansible-playbook", *(f"--inventory={inventory}" for inventory in inventories), *words)
+
+
+@contextmanager
+def visiting(address: str, domain: str, authority: str, *words: str) -> Iterator[dict[str, Any]]:
+    """Visitors of a site meanwhile; the dictionary has what they saw when they have gone.
+
+    :param words: for shared/load.py.
+    """
+    target = [f"--address={address}", f"--host={domain}", f"--authority={authority}"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "molecule/shared/load.py"), *target, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=600,
-        check=False,
     )
+    seen: dict[str, Any] = {}
+    try:
+        yield seen
+        seen |= json.loads(process.communicate(timeout=120)[0])
+    finally:
+        process.kill()
+
+
+def within(true: Callable[[], bool], seconds: float, what: str) -> float:
+    """Wait until something holds, and return how long it took."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+    return time.monotonic() - began

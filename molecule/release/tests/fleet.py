@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from shared.outside import PROVE, ROOT, Browser, address_of, hosts_of
+from shared.outside import CONTROLLER, PROVE, ROOT, Browser, address_of, control, hosts_of
 from variants import BUILD, project
 
 HOSTS = hosts_of("release")
@@ -158,20 +158,9 @@ def command(*words: str, host: str = "", app: str = "guestbook", **variables: ob
     ]
 
 
-ENVIRONMENT = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
-
-
 def play(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a playbook from the root: play("deploy", host=…, app=…, variable=…). Options become extra variables."""
-    return subprocess.run(
-        command(f"playbooks/{words[0]}.yml", *words[1:], **options),
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    return control(*command(f"playbooks/{words[0]}.yml", *words[1:], **options))
 
 
 def begin(*words: str, output: Path, **options: Any) -> subprocess.Popen:
@@ -180,7 +169,7 @@ def begin(*words: str, output: Path, **options: Any) -> subprocess.Popen:
         return subprocess.Popen(
             command(f"playbooks/{words[0]}.yml", *words[1:], **options),
             cwd=ROOT,
-            env=ENVIRONMENT,
+            env=CONTROLLER,
             stdin=subprocess.DEVNULL,
             stdout=handle,
             stderr=subprocess.STDOUT,

@@ -72,16 +72,20 @@ SWITCHED_OFF = Reason("what a part that is switched off has made stays as it is"
 PACKAGE = Reason("a package that has been installed stays")
 FILES = Reason("belongs to an item of a list that is wired: unit tests and scenario default")
 WIRED = Reason("set by the playbooks, from options that change here")
+LISTENING = ("listen_addresses", "certificate_file", "key_file")
 BROUGHT = Reason("a certificate that is brought: scenario default has one")
 SOURCE = Reason("another source is another release: scenarios release and projects")
 ONE_RUN = Reason("said for one run")
 TRUST = Reason("another authority is one that no visitor trusts yet")
 NETWORK = Reason("another package index: scenario release has one")
+DATA = Reason("an app on PostgreSQL: scenario data changes it")
+BACKUP = Reason("a repository: scenario backup has one")
 IDENTITY = Reason("another name is another site")
 
 HOST: dict[str, Change | Reason] = {
     "host_allow_untested_distribution": ONE_RUN,
     "host_packages": PACKAGE,
+    "host_private_address": DATA,
     "host_time_enabled": SWITCHED_OFF,
     "host_timezone": Change("Etc/UTC", "Europe/Zurich", "readlink /etc/localtime", "Europe/Zurich"),
     "host_time_service": PACKAGE,
@@ -127,6 +131,9 @@ CERTIFICATE: dict[str, Change | Reason] = {
     "certificate_certificates[].chain_content": BROUGHT,
     "certificate_certificates[].key_type": Change("ecc", "rsa", EXTRA, "rsaEncryption"),
     "certificate_certificates[].key_size": Change(None, 3072, EXTRA, "3072 bit"),
+    "certificate_certificates[].key_group": Change(
+        None, "www-data", f"stat --format=%a:%G {DIRECTORY}/extra/privkey.pem", "640:www-data"
+    ),
     "certificate_certificates[].days": Change(300, 200, days(EXTRA), "^(199|200)$"),
     "certificate_directory": Change(
         None, "/etc/djangofleet/elsewhere", NGINX, "ssl_certificate /etc/djangofleet/elsewhere/"
@@ -143,6 +150,8 @@ CERTIFICATE: dict[str, Change | Reason] = {
     "certificate_authority_days": TRUST,
     "certificate_authority_key": TRUST,
     "certificate_authority_certificate": TRUST,
+    "certificate_authority_host": Reason("another authority, of several hosts: scenario data has one"),
+    "certificate_app_authority_host": WIRED,
 }
 
 ROOM = "https://guestbook.test/hello"
@@ -249,6 +258,7 @@ APP: dict[str, Change | Reason] = {
     "python": SOURCE,
     "environment": Change({}, {"ROUND": "second"}, ENVIRONMENT, "ROUND=second"),
     "build_environment": Change({}, {"SHADE": "2"}, "cat /etc/djangofleet/guestbook/build.env", 'SHADE="2"'),
+    "secret_key_fallbacks": Change(None, ["of-the-first-round"], ENVIRONMENT, "SECRET_KEY_FALLBACKS=of-the-first"),
     "secret_key": Change(None, "of-the-second-round-" * 3, ENVIRONMENT, "SECRET_KEY=of-the-second"),
     "files[].dest": Change(None, "second.txt", "ls /srv/guestbook/current/source", r"second\.txt"),
     "files[].content": Change(None, "of the second", "cat /srv/guestbook/current/source/second.txt", "of the second"),
@@ -262,7 +272,20 @@ APP: dict[str, Change | Reason] = {
     "database.url": Change(
         None, "sqlite:////srv/guestbook/data/second.sqlite3", ENVIRONMENT, r"DATABASE_URL=.*second\.sqlite3"
     ),
+    "database.engine": DATA,
+    "database.scheme": DATA,
+    "database.name": Reason("another name is another database"),
+    "database.user": DATA,
+    "database.password": DATA,
+    "database.extensions": DATA,
+    "database.options": DATA,
+    "database.pooler": Reason("scenario pooler turns it off and on again"),
     "database.lock_timeout": Change("5s", "6s", PINNED, '"lock_timeout":"6s"'),
+    "backup.files": BACKUP,
+    "backup.assertion": BACKUP,
+    "cache.engine": DATA,
+    "cache.password": DATA,
+    "cache.prefix": DATA,
     "cache.url": Change(None, "filecache:///srv/guestbook/cache/second", ENVIRONMENT, "CACHE_URL=.*cache/second"),
     # On its way back it goes by another port: see the tests.
     "listen": Change(None, "127.0.0.1:8001", "ss -ltn", r"127\.0\.0\.1:8001"),
@@ -333,9 +356,12 @@ DJANGO: dict[str, Change | Reason] = {
     "django_allow_data_removal": ONE_RUN,
     "django_app_primary": WIRED,
     "django_app_path": WIRED,
+    "django_app_database_hosts": WIRED,
     "django_app_packages": WIRED,
     "django_app_users": WIRED,
     "django_app_secret_host": WIRED,
+    **{f"django_app_cache.{name}": WIRED for name in ("host", "port", "authority_file", "authority")},
+    **{f"django_app_database.{name}": WIRED for name in ("host", "port", "authority_file", "authority")},
     "django_app_site.domains": WIRED,
     "django_app_site.port": WIRED,
     "django_app_site.tls": WIRED,
@@ -344,9 +370,195 @@ DJANGO: dict[str, Change | Reason] = {
     "django_stand_in_timeout": Change(900, 800, unit("-next.service", "RuntimeMaxUSec"), "=13min 20s"),
     "django_sandbox": Change({}, {"ProtectClock": False}, unit(".service", "ProtectClock"), "=no"),
     "django_release": ONE_RUN,
+    "django_leave_tables": ONE_RUN,
 }
 
-TABLE = {**HOST, **CERTIFICATE, **NGINX_ROLE, **DJANGO}
+
+def sql(query: str) -> str:
+    """What root asks PostgreSQL, at the port that it has in this round."""
+    return f"psql -U postgres -p $(ls -a /run/postgresql | sed -n 's/.s.PGSQL.//p' | head -n 1) -qtA -c \"{query}\""
+
+
+def server(unit: str, setting: str) -> str:
+    """A setting of a server's unit, whatever its version."""
+    return f"systemctl show --property={setting} $(systemctl list-units --plain --no-legend '{unit}' | cut -d' ' -f1)"
+
+
+def redis(setting: str) -> str:
+    """A setting of the running Redis."""
+    ask = "redis-cli -s /run/redis/redis-server.sock --user djangofleet --no-auth-warning CONFIG GET"
+    return f"(set -a; . /var/lib/djangofleet/redis/secret; {ask} {setting})"
+
+
+def as_user(name: str, password: str) -> str:
+    """Whom Redis takes somebody for, and what it lets them do."""
+    ask = f"redis-cli -s /run/redis/redis-server.sock --user {name} --no-auth-warning"
+    return f"REDISCLI_AUTH={password} {ask}"
+
+
+LEFT = Reason("what is not listed any more stays")
+HBA = "cat /etc/postgresql/*/main/pg_hba.conf"
+PERMILLE = (
+    "echo $(( $(psql -U postgres -p $(ls -a /run/postgresql | sed -n 's/.s.PGSQL.//p' | head -n 1) -qtA -c"
+    " \"select setting::bigint * 8 from pg_settings where name = 'shared_buffers'\") * 1000"
+    " / $(sed -n 's/MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo) ))"
+)
+POSTGRESQL: dict[str, Change | Reason] = {
+    "postgresql_enabled": SWITCHED_OFF,
+    "postgresql_version": Reason("another version is another data directory"),
+    "postgresql_extra_packages": PACKAGE,
+    "postgresql_clusters[].name": Change("main", "main", "true", ""),
+    "postgresql_clusters[].port": Change(5432, 5433, "ls -a /run/postgresql", r"PGSQL\.5433$"),
+    "postgresql_clusters[].settings": Change({}, {"work_mem": "7MB"}, sql("show work_mem"), "7MB"),
+    "postgresql_settings": Change(
+        {}, {"log_min_duration_statement": "2s"}, sql("show log_min_duration_statement"), "2s"
+    ),
+    "postgresql_memory_share": Change(0.05, 0.03, PERMILLE, "^3[012]$"),
+    "postgresql_sandbox": Change({}, {"ProtectHome": "read-only"}, server("postgresql@*", "ProtectHome"), "=read-only"),
+    "postgresql_listen_addresses": Change([], ["127.0.0.1"], sql("show listen_addresses"), r"127\.0\.0\.1"),
+    "postgresql_certificate_file": Change(
+        None, "/etc/djangofleet/elsewhere/extra/fullchain.pem", sql("show ssl_cert_file"), "elsewhere"
+    ),
+    "postgresql_key_file": Change(
+        None, "/etc/djangofleet/elsewhere/extra/privkey.pem", sql("show ssl_key_file"), "elsewhere"
+    ),
+    "postgresql_databases[].name": Change("ledger", "ledger", "true", ""),
+    "postgresql_databases[].cluster": IDENTITY,
+    "postgresql_databases[].encoding": IDENTITY,
+    "postgresql_databases[].locale": IDENTITY,
+    "postgresql_databases[].owner": Change(
+        None, "auditor", sql("select pg_get_userbyid(datdba) from pg_database where datname = 'ledger'"), "auditor"
+    ),
+    "postgresql_databases[].extensions": LEFT,
+    "postgresql_databases[].settings": Change(
+        {},
+        {"statement_timeout": "9s"},
+        sql(
+            "select setconfig from pg_db_role_setting join pg_database d on d.oid = setdatabase and datname = 'ledger'"
+        ),
+        "statement_timeout=9s",
+    ),
+    "postgresql_roles[].name": Change("auditor", "auditor", "true", ""),
+    "postgresql_roles[].cluster": IDENTITY,
+    "postgresql_roles[].password": Change(
+        "of-the-first-round",
+        "of-the-second-round",
+        f"PGPASSWORD=of-the-second-round {sql('select 42')} -w -h /run/postgresql -U auditor -d ledger",
+        "^42$",
+    ),
+    "postgresql_roles[].login": Reason("who may not connect shows nothing of the other options: unit tests"),
+    "postgresql_roles[].createdb": Change(
+        None, True, sql("select rolcreatedb from pg_roles where rolname = 'auditor'"), "^t$"
+    ),
+    "postgresql_roles[].connection_limit": Change(
+        None, 5, sql("select rolconnlimit from pg_roles where rolname = 'auditor'"), "^5$"
+    ),
+    "postgresql_roles[].member_of": Change(
+        [], ["pg_monitor"], sql("select pg_has_role('auditor', 'pg_monitor', 'member')"), "^t$"
+    ),
+    "postgresql_roles[].settings": Change(
+        {}, {"search_path": "books"}, sql("select rolconfig from pg_roles where rolname = 'auditor'"), "books"
+    ),
+    **{
+        f"postgresql_privileges[].{name}": LEFT
+        for name in ("role", "database", "cluster", "type", "objects", "schema", "privileges", "target_roles")
+    },
+    "postgresql_access[].role": Change("auditor", "+pg_monitor", HBA, r'^local .* \+"pg_monitor" '),
+    "postgresql_access[].database": Change("ledger", "all", HBA, r'^local +all +\+"pg_monitor" '),
+    "postgresql_access[].cluster": IDENTITY,
+    "postgresql_access[].sources": Change([], ["127.0.0.0/8"], HBA, r"127\.0\.0\.0/8"),
+    "postgresql_app_settled": WIRED,
+    "postgresql_app_changing": WIRED,
+    **{f"postgresql_app_{server}.{name}": WIRED for server in ("server", "listener") for name in LISTENING},
+    "postgresql_app_settings": WIRED,
+    "postgresql_allow_restart": Reason("the inventory has it in all rounds: another port is refused without"),
+    "postgresql_allow_new_password": ONE_RUN,
+}
+
+REDIS: dict[str, Change | Reason] = {
+    "redis_enabled": SWITCHED_OFF,
+    "redis_memory_share": Reason("redis_maxmemory stands before it in the second round"),
+    "redis_maxmemory": Change(None, "64mb", redis("maxmemory"), "^67108864$"),
+    "redis_maxmemory_policy": Change("volatile-lru", "noeviction", redis("maxmemory-policy"), "noeviction"),
+    "redis_persistence": Change("rdb", "aof", redis("appendonly"), "^yes$"),
+    "redis_settings": Change({}, {"timeout": 300}, redis("timeout"), "^300$"),
+    "redis_listen_addresses": Change([], ["127.0.0.1"], redis("tls-port"), "^6379$"),
+    "redis_certificate_file": Change(
+        None, "/etc/djangofleet/elsewhere/extra/fullchain.pem", redis("tls-cert-file"), "elsewhere"
+    ),
+    "redis_key_file": Change(None, "/etc/djangofleet/elsewhere/extra/privkey.pem", redis("tls-key-file"), "elsewhere"),
+    "redis_users[].name": Change("till", "till", "true", ""),
+    "redis_users[].passwords": Change(
+        ["of-the-first-round"], ["of-the-second-round"], f"{as_user('till', 'of-the-second-round')} PING", "PONG"
+    ),
+    "redis_users[].keys": Change(
+        ["first:*"], ["second:*"], f"{as_user('till', 'of-the-second-round')} SET second:x 1", "OK"
+    ),
+    "redis_users[].commands": Change(
+        None, "+@all -@dangerous -keys +config|get", f"{as_user('till', 'of-the-second-round')} CONFIG GET port", "port"
+    ),
+    **{f"redis_app_users[].{name}": WIRED for name in ("name", "passwords", "keys", "commands")},
+    "redis_app_changing": WIRED,
+    **{f"redis_app_{server}.{name}": WIRED for server in ("server", "listener") for name in LISTENING},
+}
+
+
+def console(command: str) -> str:
+    """What pgbouncer's console says."""
+    return f"runuser -u pgbouncer -- psql -h /run/pgbouncer -p 6432 -qAtc '{command}' pgbouncer"
+
+
+AS_AUDITOR = "psql -w -h /run/pgbouncer -p 6432 -U auditor -d ledger -qAtc 'select 42'"
+PGBOUNCER: dict[str, Change | Reason] = {
+    "pgbouncer_enabled": SWITCHED_OFF,
+    "pgbouncer_default_pool_size": Change(None, 7, console("SHOW CONFIG"), r"^default_pool_size\|7\|"),
+    "pgbouncer_max_client_conn": Change(None, 500, console("SHOW CONFIG"), r"^max_client_conn\|500\|"),
+    "pgbouncer_query_wait_timeout": Change(None, 4, console("SHOW CONFIG"), r"^query_wait_timeout\|4\|"),
+    "pgbouncer_settings": Change(
+        {}, {"server_idle_timeout": 90}, console("SHOW CONFIG"), r"^server_idle_timeout\|90\|"
+    ),
+    "pgbouncer_host": Change(None, "/var/run/postgresql", console("SHOW DATABASES"), r"^ledger\|/var/run/postgresql\|"),
+    "pgbouncer_port": Change(5432, 5433, console("SHOW DATABASES"), r"^ledger\|[^|]*\|5433\|"),
+    "pgbouncer_ca_file": Reason("a server on another host: unit tests"),
+    "pgbouncer_users[].name": Change("auditor", "auditor", "true", ""),
+    "pgbouncer_users[].password": Change(
+        "of-the-first-round", "of-the-second-round", f"PGPASSWORD=of-the-second-round {AS_AUDITOR}", "^42$"
+    ),
+    "pgbouncer_databases[].name": Change("ledger", "ledger", "true", ""),
+    "pgbouncer_databases[].host": Reason("a server on another host: unit tests"),
+    "pgbouncer_databases[].port": Reason("a server on another host: unit tests"),
+    "pgbouncer_databases[].settings": Change({}, {"pool_size": 3}, console("SHOW DATABASES"), r"^ledger\|.*\|3\|"),
+    **{f"pgbouncer_app_users[].{name}": WIRED for name in ("name", "password", "owner")},
+    "pgbouncer_app_settled": WIRED,
+    **{f"pgbouncer_app_server.{name}": WIRED for name in ("host", "port", "authority_file", "authority")},
+}
+
+BACKUPS = {
+    **{
+        f"backup_{name}": BACKUP
+        for name in ("enabled", "passphrase", "name", "calendar", "random_delay", "full_every_days", "retention_days",
+                     "wal_queue", "drill_calendar", "maximum_age_hours", "drill_maximum_age_days", "metrics_directory")
+    },
+    **{
+        f"backup_repository.{name}": BACKUP
+        for name in ("type", "path", "host", "port", "bucket", "endpoint", "region", "key", "key_secret", "ca_file")
+    },
+    **{f"backup_clusters[].{name}": BACKUP for name in ("name", "version", "port", "data")},
+    **{f"backup_databases[].{name}": BACKUP for name in ("name", "cluster", "app", "assertion", "manage")},
+    **{f"backup_files[].{name}": BACKUP for name in ("name", "app", "user", "data", "trees", "assertion")},
+    "backup_app_passphrase": WIRED,
+    "backup_app_address": WIRED,
+}  # fmt: skip
+
+TABLE = {**HOST, **CERTIFICATE, **NGINX_ROLE, **DJANGO, **POSTGRESQL, **REDIS, **PGBOUNCER, **BACKUPS}
+TABLE |= {path.replace("host_firewall", "host_app_firewall"): WIRED
+          for path in HOST if "_rules[]" in path}  # fmt: skip
+TABLE |= {
+    path.replace("postgresql_", "postgresql_app_"): WIRED
+    for path in POSTGRESQL
+    if path.partition("[")[0] in ("postgresql_databases", "postgresql_roles", "postgresql_access")
+}
+TABLE |= {path.replace("backup_", "backup_app_"): WIRED for path in BACKUPS if "[]" in path}
 TABLE |= {path.replace("_certificates", "_app_certificates"): WIRED for path in CERTIFICATE if "[]" in path}
 
 
