@@ -1,1 +1,1 @@
-"""The parts of bench/converge and bench/release."""
+"""The parts of the benchmarks."""
