@@ -36,6 +36,8 @@ if _missing := [name for name, value in _required.items() if not value]:
     )
 
 SECRET_KEY = _required["SECRET_KEY"]
+# Keys before this one, and the one that comes: what they have signed stays valid.
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -97,10 +99,14 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
 elif _database["ENGINE"] == "django.db.backends.postgresql":
     _database.setdefault("CONN_MAX_AGE", env.int("CONN_MAX_AGE", default=60))
     _database.setdefault("CONN_HEALTH_CHECKS", True)
+    # Behind a pooler each transaction may have another session of the server, and a cursor lives in one.
+    _database["DISABLE_SERVER_SIDE_CURSORS"] = bool(env.str("DATABASE_POOLER", default=""))
     _options.setdefault("connect_timeout", 5)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES = {"default": env.cache_url_config(_required["CACHE_URL"])}
+# The keys that a Redis lets this app use, where it has others too.
+CACHES["default"]["KEY_PREFIX"] = env.str("REDIS_PREFIX", default="")
 
 # --- files --------------------------------------------------------------------------------------------------
 

@@ -70,12 +70,17 @@ class SettingsTests(ProductionTestCase):
         self.assertEqual(self.value(expression, DATABASE_URL="postgresql://u@db.test/book"), 0)
 
     def test_caches(self):
-        redis = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://cache.test:6379/1"}
+        redis = {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": "redis://cache.test:6379/1",
+            "KEY_PREFIX": "",
+        }
         self.assertEqual(self.value("settings.CACHES['default']", CACHE_URL="redis://cache.test:6379/1"), redis)
         self.assertEqual(
             self.value("settings.CACHES['default']", CACHE_URL=None, REDIS_URL="redis://cache.test:6379/1"), redis
         )
         self.assertEqual(self.value("settings.CACHES['default']['LOCATION']"), f"{self.directory}/cache")
+        self.assertEqual(self.value("settings.CACHES['default']['KEY_PREFIX']", REDIS_PREFIX="book:"), "book:")
 
     def test_sqlite_is_in_wal_mode_and_waits(self):
         code = (
