@@ -71,7 +71,7 @@ def read(first: list[tuple[str, dict]], unchanged: list[tuple[str, dict]]) -> di
         elif module == "user":
             found["users"].append({key: arguments[key] for key in ("name", "home", "shell", "comment")})
         elif module == "survey" or (module in SYSTEMD and arguments.get("enabled")):  # the rest are handlers
-            # The roles ask about every service, and start those that their packages have not.
+            # The roles ask about every service that a host may run, and start those that their packages have not.
             for name in _list(arguments.get("units") or arguments.get("name") or []):
                 if (unit := name.removesuffix(".service")) not in found["services"]:
                     found["services"].append(unit)
@@ -92,6 +92,15 @@ def read(first: list[tuple[str, dict]], unchanged: list[tuple[str, dict]]) -> di
         entry for entry in entries if entry["kind"] != "file" or not entry["path"].startswith(OWN_FILES)
     ]
     return found
+
+
+def started_at_boot(host: Host, units: list[str]) -> list[str]:
+    """Those units that a host starts at boot: of what the roles ask about, not every host runs all."""
+    return [
+        unit
+        for unit in units
+        if host.shell(f"systemctl is-enabled {shlex.quote(unit)}", check=False).strip() == "enabled"
+    ]
 
 
 def _resource(entry: dict) -> dict:

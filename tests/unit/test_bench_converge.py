@@ -100,6 +100,13 @@ def test_services_are_those_that_the_roles_ask_about_or_enable():
     assert resources.read(calls, [])["services"] == ["nginx", "nftables", "postgresql"]
 
 
+def test_service_that_the_host_does_not_run_is_nobodys_work():
+    answers = {"nginx": "enabled\n", "djangofleet-backup.timer": "", "redis-server": "disabled\n"}
+    host = SimpleNamespace()
+    host.shell = lambda script, check: answers[script.removeprefix("systemctl is-enabled ")]
+    assert resources.started_at_boot(host, list(answers)) == ["nginx"]
+
+
 @pytest.mark.parametrize("module", ["visit", "setup", "x509_certificate_pipe"])
 def test_module_that_only_looks_gives_no_work(module):
     assert not any(resources.read([(module, {})], [(module, {})]).values())
