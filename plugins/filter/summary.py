@@ -1,55 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a run came to."""
+"""Filters. What a run ends with."""
 
 from __future__ import annotations
-
-DOCUMENTATION = r"""
-name: summary
-short_description: What a run of the playbooks came to, as a text that a person reads
-author: djangofleet developers (@djangofleet)
-description:
-  - Says of each app where it is, which release is live, whether it answers, when its certificate ends and what is next.
-positional: hostvars, hosts
-options:
-  _input:
-    description: The resolved apps that the run was about.
-    type: list
-    elements: dict
-    required: true
-  hostvars:
-    description: Ansible's own C(hostvars), which hold what the hosts have done and seen.
-    type: dict
-    required: true
-  hosts:
-    description: The hosts that may have taken part.
-    type: list
-    elements: str
-    required: true
-  began:
-    description: When the run began, in seconds since the epoch.
-    type: float
-    required: true
-  check:
-    description: Whether the run was in check mode.
-    type: bool
-    default: false
-  public_port:
-    description: The port under which the world reaches the sites.
-    type: int
-    default: 443
-"""
-
-EXAMPLES = r"""
-- name: Say how it went
-  ansible.builtin.debug:
-    msg: "{{ apps | djangofleet.stack.summary(hostvars, groups.app, began=began, check=ansible_check_mode) }}"
-"""
-
-RETURN = r"""
-_value:
-  description: The text, a paragraph for each app.
-  type: str
-"""
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
@@ -86,7 +38,9 @@ def _of(values: Mapping[str, Any], name: str, otherwise: Any) -> Any:
 
 
 class FilterModule:
-    """Registers the filter."""
+    """Registers the filters."""
 
     def filters(self) -> dict[str, Callable]:
-        return {"summary": summary}
+        return {
+            "summary": summary,
+        }

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.djangofleet.stack.plugins.filter import summary
-from ansible_collections.djangofleet.stack.plugins.filter.app_faults import app_faults
+from ansible_collections.djangofleet.stack.plugins.filter.apps import app_faults
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.summary import (
     certificate_end,
     health_of,

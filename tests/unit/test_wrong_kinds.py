@@ -6,27 +6,16 @@ The options come from the specs, so that a new one is tried without a word here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.djangofleet.stack.plugins.filter.app_sites import FilterModule as AppSites
-from ansible_collections.djangofleet.stack.plugins.filter.apps_problems import FilterModule as Apps
-from ansible_collections.djangofleet.stack.plugins.filter.apps_warnings import FilterModule as Warnings
-from ansible_collections.djangofleet.stack.plugins.filter.certificate_problems import FilterModule as Certificate
-from ansible_collections.djangofleet.stack.plugins.filter.certificate_questions import (
-    FilterModule as CertificateQuestions,
-)
-from ansible_collections.djangofleet.stack.plugins.filter.django_packages import FilterModule as Packages
-from ansible_collections.djangofleet.stack.plugins.filter.django_problems import FilterModule as Django
-from ansible_collections.djangofleet.stack.plugins.filter.django_questions import FilterModule as Questions
-from ansible_collections.djangofleet.stack.plugins.filter.host_problems import FilterModule as Host
-from ansible_collections.djangofleet.stack.plugins.filter.host_questions import FilterModule as HostQuestions
-from ansible_collections.djangofleet.stack.plugins.filter.nginx_problems import FilterModule as Nginx
-from ansible_collections.djangofleet.stack.plugins.filter.nginx_questions import FilterModule as NginxQuestions
-from ansible_collections.djangofleet.stack.plugins.filter.resolve_apps import FilterModule as Resolve
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import spec_of
 
+ROOT = Path(__file__).resolve().parents[2]
+FILTERS = "ansible_collections.djangofleet.stack.plugins.filter"
 SHOP = {"name": "shop", "domains": ["shop.example.com"], "source": {"git": "https://git.example.com/shop"}}
 GROUPS = {"app": ["app1"]}
 # What stands around an option: the least that is right.
@@ -39,18 +28,20 @@ TEXTS = ("git=https://git.example.com/shop", "a=b c=d", '{"a": "b"}', "no such t
 NUMBERS = (7, 1.5, -1, 10**30, float("nan"), float("inf"))
 OTHERS = (True, [], {}, [[]], [{}], [None], {"a": None}, {1: 2}, {None: {}}, [1.5], ["a=b"], [True], b"x")
 VALUES = (None, *TEXTS, *NUMBERS, *OTHERS)
-QUESTIONS: dict[str, list[type]] = {
-    "certificate": [CertificateQuestions],
-    "django": [Packages, Questions],
-    "host": [HostQuestions],
-    "nginx": [NginxQuestions],
+# What is asked before the input is known to be right, with what else each gets
+QUESTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "certificate": {"certificate_questions": ()},
+    "django": {"django_packages": (["git"],), "django_questions": ("/opt/uv",)},
+    "host": {"host_questions": ()},
+    "nginx": {"nginx_questions": ()},
 }
-REST: dict[type, tuple[Any, ...]] = {Packages: (["git"],), Questions: ("/opt/uv",)}
 
 
-def filtered(module: type) -> Callable[..., Any]:
-    (function,) = module().filters().values()
-    return function
+def filtered(name: str, *words: Any, **options: Any) -> Any:
+    """What a filter makes of its words."""
+    modules = (import_module(f"{FILTERS}.{path.stem}") for path in (ROOT / "plugins/filter").glob("*.py"))
+    (function,) = (found[name] for module in modules if name in (found := module.FilterModule().filters()))
+    return function(*words, **options)
 
 
 def options(spec: Mapping[str, Any], keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
@@ -81,16 +72,16 @@ CASES = [
 
 def lines_about(role: str, given: Mapping[str, Any]) -> list[str]:
     """What is said of the input, once all has been asked that is asked before it is known to be right."""
-    for module in QUESTIONS[role]:
-        filtered(module)(given, *REST.get(module, ()))
+    for name, rest in QUESTIONS[role].items():
+        filtered(name, given, *rest)
     if role == "django" and "django_app" in given:
         app = given["django_app"]
-        filtered(Warnings)([app])
-        filtered(AppSites)(filtered(Resolve)([app], GROUPS, partial=True))
-        return filtered(Apps)([app], GROUPS) + filtered(Django)(given)
+        filtered("apps_warnings", [app])
+        filtered("app_sites", filtered("resolve_apps", [app], GROUPS, partial=True))
+        return filtered("apps_problems", [app], GROUPS) + filtered("django_problems", given)
     if role == "django":
-        return filtered(Apps)([SHOP], GROUPS, variables=given) + filtered(Django)(given)
-    return filtered({"certificate": Certificate, "host": Host, "nginx": Nginx}[role])(given)
+        return filtered("apps_problems", [SHOP], GROUPS, variables=given) + filtered("django_problems", given)
+    return filtered(f"{role}_problems", given)
 
 
 def is_meant(option: Mapping[str, Any], value: Any) -> bool:
@@ -142,14 +133,14 @@ def test_a_value_of_the_wrong_kind_is_told_in_one_line(role, keys, option):
     ],
 )
 def test_what_is_said_of_some(app, line):
-    (found,) = filtered(Apps)([SHOP | app], GROUPS)
+    (found,) = filtered("apps_problems", [SHOP | app], GROUPS)
     assert found.startswith(line)
     assert "t0ken" not in found
 
 
 @pytest.mark.parametrize("apps", [None, "", "shop", {}, {"name": "shop"}, 7, [7], ["name=shop"], [None], [[]], [{}]])
 def test_apps_that_are_no_list_of_mappings(apps):
-    lines = filtered(Apps)(apps, GROUPS)
+    lines = filtered("apps_problems", apps, GROUPS)
     assert lines
     assert all(line.startswith("django_apps") and "; give " in line for line in lines)
-    assert filtered(Warnings)(apps) == []
+    assert filtered("apps_warnings", apps) == []
