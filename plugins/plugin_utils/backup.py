@@ -290,6 +290,10 @@ def _parts(options: Mapping[str, Any]) -> Iterator[str]:
                 yield problem(f"{where}.cluster", each["cluster"], f"one of backup_clusters: {', '.join(known)}")
             if kind == "files" and not (each["data"] or each["trees"]):
                 yield f"{where}: has neither data nor trees; give one"
+            for key, places in (("data", [each["data"]]), ("trees", each["trees"])) if kind == "files" else ():
+                for place in filter(None, places):
+                    if not (place.startswith("/") and place.isprintable()):
+                        yield problem(f"{where}.{key}", place, "an absolute path")
             if "assertion" in each and not each["assertion"].isprintable():
                 yield problem(f"{where}.assertion", each["assertion"], "SQL in one line")
         names = [(each["name"], each.get("cluster")) for each in merged(options, kind)]

@@ -49,7 +49,7 @@ def resolve(options: Mapping[str, dict], values: Mapping[str, Any], path: str = 
     """What the values mean by a spec, and what is wrong with them.
 
     :param options: options of an argument spec by name.
-    :param values: what was given; None counts as not given.
+    :param values: what was given; None counts as not given, and is wrong for a variable that the role derives.
     :param path: where the values stand, as messages name it; empty for top-level variables.
     :returns: the coerced values with defaults, without what was not given and has none; the problems, one line each.
     """
@@ -77,6 +77,8 @@ def _resolve(options: Mapping[str, dict], values: Mapping[str, Any], path: str) 
             if option.get("required"):
                 problems.append(f"{where}: is missing; give {wanted(option)}")
             if "default" not in option:
+                if not path and name in values:  # the role derives it where it is not given: nothing is not a value
+                    problems.append(f"{where}: is empty; give {wanted(option)}, or leave it out")
                 continue
             given = copy.deepcopy(option["default"])
         value, wrong = _value(option, given, where)

@@ -115,6 +115,7 @@ def test_the_components_come_in_order(runs):
     every = "~^(web|app|balancer|database|cache|monitoring)$"
     assert plays == [
         ("~^(app|web)$", "Check the apps"),
+        (every, "Read the apps"),
         (every, "Check the hosts"),
         (every, "Install the packages"),
         (every, "Prepare the hosts"),

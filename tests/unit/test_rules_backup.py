@@ -160,6 +160,7 @@ def test_the_passphrase_of_backups_that_there_are_is_kept():
         ({"backup_name": "a/b"}, "backup_name: found 'a/b'"),
         ({"backup_files": [FILES, FILES]}, "backup_files[].name: 'shop' is there 2 times"),
         ({"backup_files": [{"name": "x", "user": "x"}]}, "backup_files[x]: has neither data nor trees"),
+        ({"backup_files": [{"name": "x", "user": "x", "trees": ["srv/x"]}]}, "backup_files[x].trees: found 'srv/x'"),
         ({"backup_databases": [{"name": "x", "cluster": "y"}]}, "backup_databases[x].cluster: found 'y'"),
         ({"backup_databases": [{"name": "x", "assertion": "a\nb"}]}, "backup_databases[x].assertion: found"),
     ],

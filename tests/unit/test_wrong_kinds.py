@@ -23,6 +23,7 @@ AROUND: dict[str, Any] = {
     "django_app": SHOP,
     "nginx_sites": {"name": "shop", "domains": ["shop.example.com"]},
     "certificate_certificates": {"name": "shop", "domains": ["shop.example.com"], "source": "selfsigned"},
+    **{key: {"name": "shop", "user": "django-shop"} for key in ["backup_files", "backup_app_files"]},
 }
 TEXTS = ("git=https://git.example.com/shop", "a=b c=d", '{"a": "b"}', "no such thing", "", "\x1b[2J\n")
 NUMBERS = (7, 1.5, -1, 10**30, float("nan"), float("inf"))
@@ -34,6 +35,15 @@ QUESTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
     "django": {"django_packages": (["git"],), "django_questions": ("/opt/uv",)},
     "host": {"host_questions": ()},
     "nginx": {"nginx_questions": ()},
+    "backup": {"backup_questions": ()},
+    "pgbouncer": {"pgbouncer_questions": ()},
+    "postgresql": {"postgresql_questions": ()},
+    "redis": {"redis_questions": ()},
+}
+# With what a role has something to look at.
+LEAST = {
+    "backup": {"backup_enabled": True, "backup_name": "app1", "backup_repository": {"path": "/mnt/backup"}},
+    **{role: {f"{role}_enabled": True} for role in ("pgbouncer", "postgresql", "redis")},
 }
 
 
@@ -63,11 +73,7 @@ def placed(spec: Mapping[str, Any], keys: tuple[str, ...], value: Any, around: A
     return given | {key: [inner] if spec[key]["type"] == "list" else inner}
 
 
-CASES = [
-    (role, keys, option)
-    for role in ("certificate", "django", "host", "nginx")
-    for keys, option in options(spec_of(role))
-]
+CASES = [(role, keys, option) for role in QUESTIONS for keys, option in options(spec_of(role))]
 
 
 def lines_about(role: str, given: Mapping[str, Any]) -> list[str]:
@@ -81,7 +87,8 @@ def lines_about(role: str, given: Mapping[str, Any]) -> list[str]:
         return filtered("apps_problems", [app], GROUPS) + filtered("django_problems", given)
     if role == "django":
         return filtered("apps_problems", [SHOP], GROUPS, variables=given) + filtered("django_problems", given)
-    return filtered(f"{role}_problems", given)
+    facts = ({}, ["app1"]) if role == "backup" else ()
+    return filtered(f"{role}_problems", given, *facts)
 
 
 def is_meant(option: Mapping[str, Any], value: Any) -> bool:
@@ -103,7 +110,7 @@ def is_meant(option: Mapping[str, Any], value: Any) -> bool:
 @pytest.mark.parametrize(("role", "keys", "option"), CASES, ids=[".".join(keys) for _role, keys, _option in CASES])
 def test_a_value_of_the_wrong_kind_is_told_in_one_line(role, keys, option):
     for value in VALUES:
-        lines = lines_about(role, placed(spec_of(role), keys, value))
+        lines = lines_about(role, placed(spec_of(role), keys, value, LEAST.get(role)))
         assert lines or is_meant(option, value), f"{value!r} passes"
         for line in lines:
             assert line.isprintable(), line
