@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -88,13 +89,25 @@ def test_figures_are_those_of_the_tests(program, tmp_path):
 
 def test_what_a_proof_writes_is_no_other_code(program, monkeypatch):
     """Its own files may be committed in between, and it still goes on where it was broken off."""
-    prove, files = program("prove"), {"README.md": "1", "docs/proof.md": "1", "bench/results/release.json": "1"}
+    written = ["docs/proof.md", "docs/proof/upgrade.json", "bench/results/release.json"]
+    prove, files = program("prove"), dict.fromkeys(["README.md", *written], "1")
     monkeypatch.setattr(prove, "git", lambda *_: "".join(f"100644 blob {n}\t{path}\n" for path, n in files.items()))
     before = prove.digest()
-    files |= {"docs/proof.md": "2", "bench/results/release.json": "2"}
+    files |= dict.fromkeys(written, "2")
     assert prove.digest() == before
     files["README.md"] = "2"
     assert prove.digest() != before
+
+
+def test_what_has_passed_on_this_code_is_not_run_again(program, monkeypatch, tmp_path):
+    prove = program("prove")
+    monkeypatch.setattr(prove, "SEEN", tmp_path)
+    step = next(iter(prove.steps()))
+    assert not prove.proven(prove.seen_of(step), "a")
+    for ok in (False, True):
+        prove.path_of(step).write_text(json.dumps({**SEEN, "ok": ok, "code": "a"}))
+        assert prove.proven(prove.seen_of(step), "a") is ok
+        assert not prove.proven(prove.seen_of(step), "b")
 
 
 def test_every_scenario_is_proven(program):
