@@ -18,7 +18,7 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import 
     matches,
 )
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, problem
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import resolve, spec_of, wanted
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import resolve, spec_of
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.systemd import run_in_sandbox, unit_lines
 
 LISTS = ("nginx_sites", "nginx_app_sites")
@@ -57,13 +57,7 @@ def problems(given: Mapping[str, Any], survey: Mapping[str, Any]) -> list[str]:
     :param given: the variables as an inventory gives them.
     :param survey: what the host answered to `questions`; empty if nobody asked.
     """
-    spec = spec_of("nginx")
-    values, found = resolve(spec, given)
-    found += [
-        f"{name}: is empty; give {wanted(option)}, or leave it out"
-        for name, option in spec.items()
-        if given.get(name) is None and name not in values
-    ]
+    values, found = resolve(spec_of("nginx"), given)
     if found:
         return found
     return [

@@ -76,9 +76,9 @@ def _resolve(options: Mapping[str, dict], values: Mapping[str, Any], path: str) 
         if given is None:
             if option.get("required"):
                 problems.append(f"{where}: is missing; give {wanted(option)}")
+            elif not path and name in values and "default" not in option:  # the role derives it where it is not given
+                problems.append(f"{where}: is empty; give {wanted(option)}, or leave it out")
             if "default" not in option:
-                if not path and name in values:  # the role derives it where it is not given: nothing is not a value
-                    problems.append(f"{where}: is empty; give {wanted(option)}, or leave it out")
                 continue
             given = copy.deepcopy(option["default"])
         value, wrong = _value(option, given, where)

@@ -43,6 +43,7 @@ QUESTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
 # With what a role has something to look at.
 LEAST = {
     "backup": {"backup_enabled": True, "backup_name": "app1", "backup_repository": {"path": "/mnt/backup"}},
+    "nginx": {"nginx_https_public_port": 443, "nginx_ipv6_enabled": True, "nginx_worker_rlimit_nofile": 8192},
     **{role: {f"{role}_enabled": True} for role in ("pgbouncer", "postgresql", "redis")},
 }
 
