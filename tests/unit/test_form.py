@@ -13,10 +13,11 @@ ROOT = Path(__file__).resolve().parents[2]
 YAML = sorted(
     path
     for pattern in ("roles/*/vars/**/*.yml", "roles/*/tasks/*.yml", "roles/*/handlers/*.yml", "roles/*/defaults/*.yml",
-                    "group_vars/**/*.yml", "playbooks/*.yml", "playbooks/components/*.yml")
+                    "group_vars/**/*.yml", "playbooks/*.yml", "playbooks/components/*.yml",
+                    "playbooks/tasks/*.yml")
     for path in ROOT.glob(pattern)
 )  # fmt: skip
-TASKS = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml")])
+TASKS = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml"), *ROOT.glob("playbooks/tasks/*.yml")])
 TEMPLATES = sorted(ROOT.glob("roles/*/templates/**/*.j2"))
 FILTERS = "ansible_collections.djangofleet.stack.plugins.filter"
 ROOMS = {"defaults", "files", "handlers", "meta", "README.md", "tasks", "templates", "vars"}
