@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import threading
 import time
@@ -184,9 +185,9 @@ def test_a_scratch_leaves_what_is_live(there):
     there.sql(f"{INSERT} values ('x', 'x', '', 'only live', now())")
     result = restore(there, "scratch=true", "app=guestbook", f"to='{moment}'")
     assert result.returncode == 0, result.stdout[-4000:]
-    socket = "/run/djangofleet-scratch/" + there.ok("ls", "/run/djangofleet-scratch")
+    (asked,) = re.findall(r"runuser -u postgres -- psql -h \S+ -p \d+", result.stdout)
     query = "select count(*) from entries_entry where reference = 'only live'"
-    assert there.ok("psql", "-XqtA", "-h", socket, "-U", "postgres", "-d", "guestbook", "-c", query) == "0"
+    assert there.ok(*shlex.split(asked), "-XqtA", "-d", "guestbook", "-c", query) == "0"
     assert there.sql(query) == "1"
     there.ok("djangofleet-backup", "discard")
     assert there.run("ls", "/var/lib/postgresql/scratch")[1].strip() == ""

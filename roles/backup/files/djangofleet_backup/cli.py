@@ -349,7 +349,7 @@ def _tell_scratch(
     plans: Sequence[tuple[postgresql.Cluster, Any]], restored: Sequence[tuple[disk.Files, Mapping[str, Any]]]
 ) -> None:
     for cluster, _plan in plans:
-        print(f"{cluster.part}: psql -h {cluster.scratch_socket} -p {cluster.port} -U postgres")
+        print(f"{cluster.part}: runuser -u postgres -- psql -h {cluster.scratch_socket} -p {cluster.port}")
     for files, _found in restored:
         print(f"{files.part}: {files.scratch}")
     print("djangofleet-backup discard removes it")
