@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
 COLUMN = 'migrations.AddField("entry", "mood", models.TextField(null=True))'
 NO_COLUMN = 'migrations.RemoveField("entry", "mood")'
 # What a deploy that destroys says: the command of the playbook, or that of a copy of SQLite. YAML may have quoted it.
-BACK = re.compile(r"back to it: (ansible-playbook \S.*? -e overwrite=true|runuser .*?/db\.sqlite3)(?![^\s'])")
+BACK = re.compile(r"back to it: (ansible-playbook \S.*? -e overwrite=true|runuser .*?/db\.sqlite3)(?='?(?:\s|$))")
 
 
 def guestbook(path: Path, *operations: str) -> Path:

@@ -20,17 +20,6 @@ def app_faults(printed: str, apps: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{entry['app']}: {line}" for entry in listed if not entry["serves"] for line in summaries.faults_of(entry)]
 
 
-def app_visits(
-    apps: Sequence[Mapping[str, Any]],
-    sites: Sequence[Mapping[str, Any]],
-    port: int,
-    http_port: int = 80,
-    public_port: int | None = None,
-) -> list[dict[str, Any]]:
-    """The sites to ask."""
-    return summaries.visits_of(apps, sites, int(port), int(http_port), int(public_port) if public_port else None)
-
-
 def apps_problems(
     apps: Any,
     groups: Mapping[str, Sequence[str]],
@@ -81,7 +70,7 @@ class FilterModule:
             "app_site": summaries.site_of,
             "app_sites": rules.app_sites,
             "app_users": app_servers.users,
-            "app_visits": app_visits,
+            "app_visits": summaries.visits_of,
             "apps_changing": app_servers.changing,
             "apps_left": rules.apps_left,
             "apps_problems": apps_problems,

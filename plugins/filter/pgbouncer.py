@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.djangofleet.stack.plugins.plugin_utils import pgbouncer as rules
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.pgbouncer import pgbouncer_config
 
 
 def pgbouncer_packages(options: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> list[str]:
@@ -15,23 +14,13 @@ def pgbouncer_packages(options: Mapping[str, Any], facts: Mapping[str, Any] | No
     return rules.pgbouncer_packages(options, facts or {})
 
 
-def pgbouncer_problems(given: Mapping[str, Any]) -> list[str]:
-    """What is wrong, a line each."""
-    return rules.pgbouncer_problems(given)
-
-
-def pgbouncer_questions(given: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The arguments of djangofleet.stack.survey."""
-    return rules.pgbouncer_questions(given)
-
-
 class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict[str, Callable]:
         return {
-            "pgbouncer_config": pgbouncer_config,
+            "pgbouncer_config": rules.pgbouncer_config,
             "pgbouncer_packages": pgbouncer_packages,
-            "pgbouncer_problems": pgbouncer_problems,
-            "pgbouncer_questions": pgbouncer_questions,
+            "pgbouncer_problems": rules.pgbouncer_problems,
+            "pgbouncer_questions": rules.pgbouncer_questions,
         }

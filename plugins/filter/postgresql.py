@@ -48,11 +48,6 @@ def postgresql_questions(given: Mapping[str, Any], facts: Mapping[str, Any] | No
     return rules.postgresql_questions(given, facts or {})
 
 
-def postgresql_sandbox(options: Mapping[str, Any], sandbox: Mapping[str, Any]) -> list[str]:
-    """The lines of the drop-in."""
-    return rules.sandbox_of(options, sandbox)
-
-
 def postgresql_upgrades(
     options: Mapping[str, Any],
     facts: Mapping[str, Any] | None = None,
@@ -73,6 +68,6 @@ class FilterModule:
             "postgresql_plan": postgresql_plan,
             "postgresql_problems": postgresql_problems,
             "postgresql_questions": postgresql_questions,
-            "postgresql_sandbox": postgresql_sandbox,
+            "postgresql_sandbox": rules.sandbox_of,
             "postgresql_upgrades": postgresql_upgrades,
         }

@@ -14,19 +14,9 @@ def redis_config(options: Mapping[str, Any], survey: Mapping[str, Any] | None = 
     return rules.redis_config(options, survey or {}, acl)
 
 
-def redis_packages(options: Mapping[str, Any]) -> list[str]:
-    """The packages."""
-    return rules.redis_packages(options)
-
-
 def redis_problems(given: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> list[str]:
     """What is wrong, a line each."""
     return rules.redis_problems(given, facts or {})
-
-
-def redis_questions(given: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The arguments of djangofleet.stack.survey."""
-    return rules.redis_questions(given)
 
 
 class FilterModule:
@@ -35,7 +25,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable]:
         return {
             "redis_config": redis_config,
-            "redis_packages": redis_packages,
+            "redis_packages": rules.redis_packages,
             "redis_problems": redis_problems,
-            "redis_questions": redis_questions,
+            "redis_questions": rules.redis_questions,
         }

@@ -280,6 +280,16 @@ def _values(options: Mapping[str, Any]) -> Iterator[str]:
         yield problem("backup_wal_queue", options["backup_wal_queue"], "a size such as 4GiB")
 
 
+def _places(where: str, files: Mapping[str, Any]) -> Iterator[str]:
+    found = [(f"{where}.data", files["data"]), *((f"{where}.trees", tree) for tree in files["trees"])]
+    found = [(path, place) for path, place in found if place]
+    if not found:
+        yield f"{where}: has neither data nor trees; give one"
+    for path, place in found:
+        if not (place.startswith("/") and place.isprintable()):
+            yield problem(path, place, "an absolute path")
+
+
 def _parts(options: Mapping[str, Any]) -> Iterator[str]:
     known = [cluster["name"] for cluster in merged(options, "clusters")]
     for kind in ("clusters", "databases", "files"):
@@ -288,12 +298,8 @@ def _parts(options: Mapping[str, Any]) -> Iterator[str]:
                 yield problem(f"{where}.name", each["name"], "up to 63 letters, digits, dots, hyphens and underscores")
             if kind == "databases" and each["cluster"] not in known:
                 yield problem(f"{where}.cluster", each["cluster"], f"one of backup_clusters: {', '.join(known)}")
-            if kind == "files" and not (each["data"] or each["trees"]):
-                yield f"{where}: has neither data nor trees; give one"
-            for key, places in (("data", [each["data"]]), ("trees", each["trees"])) if kind == "files" else ():
-                for place in filter(None, places):
-                    if not (place.startswith("/") and place.isprintable()):
-                        yield problem(f"{where}.{key}", place, "an absolute path")
+            if kind == "files":
+                yield from _places(where, each)
             if "assertion" in each and not each["assertion"].isprintable():
                 yield problem(f"{where}.assertion", each["assertion"], "SQL in one line")
         names = [(each["name"], each.get("cluster")) for each in merged(options, kind)]

@@ -47,8 +47,8 @@ def visits_of(
                 "name": app["name"],
                 "domains": site.get("domains", app["domains"]),
                 "tls": has_tls,
-                "port": port if has_tls else http_port,
-                **({"public_port": public_port} if has_tls and public_port else {}),
+                "port": int(port if has_tls else http_port),  # a template gives text
+                **({"public_port": int(public_port)} if has_tls and public_port else {}),
                 # Without a gate nobody has said which page is well: whatever is neither refused nor broken.
                 **(gate if health["enabled"] else {"path": "/", "status_min": 200, "status_max": 499}),
                 "maintenance": (site.get("maintenance") or {}).get("page", ""),

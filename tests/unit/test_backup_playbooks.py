@@ -84,6 +84,14 @@ def test_the_newest_needs_no_moment(restore):
     assert set(map(tuple, restore("-e", "app=shop").values())) == {("has shop", "restore --app shop --dry-run")}
 
 
+@pytest.mark.parametrize(("words", "asked"), [((), True), (("-e", "scratch=true"), False)])
+def test_a_restore_ends_with_what_the_sites_say(play, words, asked):
+    """A green run never hides a dead site; a copy beside the live one cannot have killed any."""
+    code, said = play("playbooks/restore.yml", "--check", "-e", "app=shop", *words)
+    assert code == 0, said
+    assert ("ok: [app1] TASK [Say how it went]" in said) is asked
+
+
 # The passphrase
 
 
