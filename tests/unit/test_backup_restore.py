@@ -48,6 +48,13 @@ def test_no_backup_is_begun_with_that_may_end_after_the_moment(cluster, monkeypa
     assert postgresql.plan(cluster, "", moment).backup == label
 
 
+def test_data_that_no_rename_swaps_is_refused_before_a_server_stops(cluster, monkeypatch):
+    cli._refuse_unfit([cluster], "")
+    monkeypatch.setattr(postgresql.os.path, "ismount", lambda path: path == cluster.data)
+    with pytest.raises(core.Refused, match=r"17/main is on a file system of its own, which no rename swaps"):
+        cli._refuse_unfit([cluster], "")
+
+
 @pytest.mark.parametrize("last", [0, 1])
 def test_a_restore_that_is_interrupted_puts_back_what_was_live(cluster, monkeypatch, last):
     renamed = []

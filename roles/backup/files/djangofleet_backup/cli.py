@@ -282,6 +282,9 @@ def _refuse_unfit(clusters: Sequence[postgresql.Cluster], app: str) -> None:
                           "start it, or restore all of them: leave the app out")  # fmt: skip
         if not database and postgresql.tablespaces(cluster):
             raise Refused(f"{cluster.part}: has tablespaces, which no rename swaps", "restore to scratch, and dump it")
+        if not database and postgresql.has_own_file_system(cluster):
+            hint = f"mount that at {cluster.scratch.parent.parent}, or restore to scratch, and dump it"
+            raise Refused(f"{cluster.part}: {cluster.data} is on a file system of its own, which no rename swaps", hint)
 
 
 def _apps(clusters: Sequence[postgresql.Cluster], files: Sequence[disk.Files], app: str) -> list[str]:

@@ -713,6 +713,14 @@ def neighbours(cluster: Cluster, database: str) -> list[str]:
     return [each["name"] for each in cluster.databases if each["name"] != database]
 
 
+def has_own_file_system(cluster: Cluster) -> bool:
+    """Whether something is mounted at the data directory or above it, but below where its copy goes."""
+    beside = cluster.scratch.parent.parent
+    return cluster.data.exists() and (
+        os.path.ismount(cluster.data) or os.stat(cluster.data).st_dev != os.stat(beside).st_dev
+    )
+
+
 def tablespaces(cluster: Cluster) -> bool:
     """Whether the live cluster has data outside of its directory, which the scratch cannot have."""
     links = cluster.data / "pg_tblspc"
