@@ -7,6 +7,7 @@ urlpatterns = [
     path("about/", views.about, name="about"),
     path("healthz", views.healthz, name="healthz"),
     path("slow/", views.slow, name="slow"),
+    path("exports/<str:name>", views.export, name="export"),
     path("favicon.ico", views.favicon, name="favicon"),
     path("api/entries/", api.entries, name="api-entries"),
 ]

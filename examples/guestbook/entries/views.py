@@ -9,7 +9,9 @@ import uuid
 import django
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.admin.views.decorators import staff_member_required
 from django.core.cache import cache
+from django.core.files.storage import default_storage
 from django.core.paginator import Paginator
 from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseServerError, JsonResponse
@@ -20,6 +22,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from .forms import EntryForm
 from .models import Entry
+from .private import private_file
 from .stats import get_stats
 
 logger = logging.getLogger(__name__)
@@ -113,6 +116,20 @@ def slow(request: HttpRequest) -> JsonResponse:
     seconds = min(seconds, MAX_SLOW_SECONDS)
     time.sleep(seconds)
     return JsonResponse({"slept": seconds, "release": settings.RELEASE_ID, "host": settings.HOST_NAME})
+
+
+@never_cache
+@require_safe
+@staff_member_required
+def export(request: HttpRequest, name: str) -> HttpResponse:
+    """Hand out a file that `manage.py export` has written. Only names that are there lead anywhere."""
+    try:
+        _directories, names = default_storage.listdir("exports")
+    except FileNotFoundError:
+        names = []
+    if name not in names:
+        raise Http404
+    return private_file(f"exports/{name}")
 
 
 @require_safe

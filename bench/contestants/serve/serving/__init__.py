@@ -1,0 +1,1 @@
+"""What bench/serve adds to the example project: views with one thing to do each."""
