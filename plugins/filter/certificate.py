@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate import authorities_elsewhere
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate import questions as certificate_questions
+from ansible_collections.djangofleet.stack.plugins.plugin_utils import certificate_acme
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate import authorities_elsewhere, questions
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate import signer as certificate_signer
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate_entries import entries
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate_plan import plan
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate_problems import problems, warnings
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import resolve, spec_of
 
 
 def certificate_entries(
@@ -44,9 +45,29 @@ def certificate_problems(given: Mapping[str, Any], files: Mapping[str, str] | No
     return problems(given, files or {}, datetime.datetime.now(datetime.UTC))
 
 
-def certificate_warnings(options: Mapping[str, Any], files: Mapping[str, str] | None = None) -> list[str]:
+def certificate_warnings(
+    options: Mapping[str, Any], files: Mapping[str, str] | None = None, answers: Mapping[str, Any] | None = None
+) -> list[str]:
     """What ends soon, one line each."""
-    return warnings(options, files or {}, datetime.datetime.now(datetime.UTC))
+    now = datetime.datetime.now(datetime.UTC)
+    return warnings(options, files or {}, now) + certificate_acme.warnings(options, answers or {}, now)
+
+
+def certificate_questions(given: Mapping[str, Any], host: str = "") -> dict[str, Any]:
+    """What is asked of the host."""
+    options, found = resolve(spec_of("certificate"), given)
+    return {} if found else {**questions(given, host), **certificate_acme.questions(options)}
+
+
+def certificate_acme_entries(options: Mapping[str, Any], reload_units: Sequence[str]) -> list[dict[str, Any]]:
+    """What the host needs for ACME."""
+    return certificate_acme.entries(options, reload_units)
+
+
+def certificate_acme_plan(options: Mapping[str, Any], answers: Mapping[str, Any]) -> dict[str, Any]:
+    """What the host has to do for certificates of an authority, today."""
+    found = certificate_acme.plan(options, answers, datetime.datetime.now(datetime.UTC))
+    return {**found, "installation": certificate_acme.installation(options)}
 
 
 class FilterModule:
@@ -55,6 +76,9 @@ class FilterModule:
     def filters(self) -> dict[str, Callable]:
         return {
             "authorities_elsewhere": authorities_elsewhere,
+            "certificate_acme_entries": certificate_acme_entries,
+            "certificate_acme_outcome": certificate_acme.outcome,
+            "certificate_acme_plan": certificate_acme_plan,
             "certificate_entries": certificate_entries,
             "certificate_plan": certificate_plan,
             "certificate_problems": certificate_problems,

@@ -26,8 +26,9 @@ def certificates(options: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]
 
 
 def selfsigned(options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The certificates that the role's authority signs."""
-    return [item for _path, item in certificates(options) if item["source"] == "selfsigned"]
+    """The certificates that the role's authority signs: also those that an ACME authority signs later, so that a web
+    server can start with them."""
+    return [item for _path, item in certificates(options) if item["source"] in ("selfsigned", "acme")]
 
 
 def domains(item: Mapping[str, Any]) -> list[str]:

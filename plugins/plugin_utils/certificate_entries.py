@@ -55,6 +55,8 @@ def entries(
     further = between(options)
     for item in selfsigned(options):
         name = item["name"]
+        if name in planned.get("left", []):
+            continue
         held = Held.of(answers, name).certificate
         leaf = issued.get(name, held.pem if held else "")
         found += _pair(paths(options, name), made.get(name, ""), leaf and leaf + further, _group(item))

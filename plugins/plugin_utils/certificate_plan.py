@@ -135,6 +135,11 @@ def reasons(
     )
 
 
+def is_anothers(item: Mapping[str, Any], held: Held, authority: Authority) -> bool:
+    """Whether a pair is there that an ACME authority has signed: what this role signs never takes its place."""
+    return item["source"] == "acme" and held.fits and not authority.signed(held.certificate)
+
+
 def _true(reasons: Mapping[str, bool]) -> list[str]:
     return [reason for reason, holds in reasons.items() if holds]
 
@@ -189,11 +194,13 @@ def plan(
     :returns: C(signer), the certificate of the authority that stays, in PEM, or nothing; C(authority), the request for
         a new one, in a list of one or none; C(certificates), a request for each; C(requests), both of them;
         C(new_keys) and C(open_keys), those of both whose key is made, and those whose key stays and has a wrong mode;
-        C(messages), a line for each.
+        C(left), the names of those that an ACME authority has signed; C(messages), a line for each.
     """
     items = selfsigned(options)
     signer, own = _authority(options, answers, now) if items or has_authority(options, host) else (None, [])
-    pairs = ((item, Held.of(answers, item["name"])) for item in items)
+    pairs = [(item, Held.of(answers, item["name"])) for item in items]
+    left = [item["name"] for item, held in pairs if is_anothers(item, held, signer)]
+    pairs = [(item, held) for item, held in pairs if item["name"] not in left]
     judged = ((item, held, reasons(item, options, held, signer, now)) for item, held in pairs)
     signed = [_planned(request(item, options), held, found) for item, held, found in judged if found]
     requests = [*own, *signed]
@@ -204,6 +211,7 @@ def plan(
         "requests": requests,
         "new_keys": [one for one in requests if one["key"] == "new"],
         "open_keys": [one for one in requests if one["key"] == "open"],
+        "left": left,
         "messages": [
             *(f"The authority of this host is issued: {'; '.join(one['reasons'])}." for one in own),
             *(f"Certificate {one['name']} is issued: {'; '.join(one['reasons'])}." for one in signed),

@@ -10,6 +10,7 @@ import datetime
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ansible_collections.djangofleet.stack.plugins.plugin_utils import certificate_acme_problems
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.certificate import (
     PARTS,
     Provided,
@@ -40,6 +41,7 @@ def problems(given: Mapping[str, Any], files: Mapping[str, str], now: datetime.d
         found += _item_problems(path, item, options)
     found += _repeated(options)
     found += _authority_options_problems(options)
+    found += certificate_acme_problems.problems(options)
     if found:
         return found
     for one in provided(options, files):
@@ -71,9 +73,11 @@ def _item_problems(path: str, item: Mapping[str, Any], options: Mapping[str, Any
             if len(found) != 1:
                 yield f"{path}: found {' and '.join(found) or 'neither'}; give either {part}_file or {part}_content"
     elif given:
-        yield f"{path}.{given[0]}: is given, but the source is selfsigned; set source to files, or drop it"
+        yield f"{path}.{given[0]}: is given, but the source is {item['source']}; set source to files, or drop it"
     else:
         yield from _renewed_in_each_run(f"{path}.days", item.get("days", options["certificate_days"]), options)
+    if item["source"] != "acme":
+        yield from certificate_acme_problems.unused(path, item)
 
 
 def _renewed_in_each_run(path: str, days: int, options: Mapping[str, Any]) -> Iterator[str]:

@@ -370,7 +370,8 @@ def test_the_host_needs_nothing_for_what_is_provided(evaluate):
     item = {"name": "blog", "domains": ["blog.example.com"], "source": "files",
             "key_content": leaf.key_pem, "chain_content": leaf.pem}  # fmt: skip
     assert evaluate("certificate", "__certificate_packages", certificate_certificates=[item]) == []
-    assert evaluate("certificate", "__certificate_questions", certificate_certificates=[item]) == {}
+    asked = evaluate("certificate", "__certificate_questions", certificate_certificates=[item])
+    assert asked == {"paths": ["/etc/djangofleet-acme/config.json"]}  # whether ACME has been here
     assert "openssl" in evaluate("certificate", "__certificate_packages", certificate_certificates=[ITEM, item])
 
 

@@ -1,0 +1,1 @@
+"""Has the certificates of this host issued and renewed by an ACME authority, and puts them in place."""
