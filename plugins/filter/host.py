@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils import host
+from ansible_collections.djangofleet.stack.plugins.plugin_utils import host, host_bans, host_ssh
 
 
-def host_entries(options: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def host_entries(
+    options: Mapping[str, Any], facts: Mapping[str, Any] | None = None, survey: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """The files of the host."""
-    return host.entries(options, facts or {})
+    return host.entries(options, facts or {}, survey)
 
 
 def host_problems(
@@ -20,9 +22,12 @@ def host_problems(
     survey: Mapping[str, Any] | None = None,
     connection: str = "local",
     port: int = 22,
+    user: str = "",
+    by_password: bool = False,
 ) -> list[str]:
     """What is wrong with the variables, one line each."""
-    return host.problems(given, facts or {}, survey or {}, connection, int(port))
+    login = host_ssh.Login(user, int(port), by_password)
+    return host.problems(given, facts or {}, survey or {}, connection, login)
 
 
 def host_questions(given: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
@@ -35,6 +40,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable]:
         return {
+            "host_bans": host_bans.wired,
             "host_entries": host_entries,
             "host_packages": host.packages,
             "host_problems": host_problems,

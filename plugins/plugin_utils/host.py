@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ansible_collections.djangofleet.stack.plugins.plugin_utils import host_bans, host_ssh
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import (
     is_address,
     is_domain,
@@ -37,6 +38,7 @@ TIME_CONFIGURATION = {
     "systemd-timesyncd": "etc/systemd/timesyncd.conf.d/djangofleet.conf",
     "chrony": "etc/chrony/sources.d/djangofleet.sources",
 }
+NOBODY = host_ssh.Login()
 
 
 class Lookup(NamedTuple):
@@ -76,20 +78,27 @@ def problems(
     facts: Mapping[str, Any],
     survey: Mapping[str, Any],
     connection: str = "local",
-    port: int = 22,
+    login: host_ssh.Login = NOBODY,
 ) -> list[str]:
     """What is wrong with the role's variables on a host, one line each.
 
     :param survey: what djangofleet.stack.survey answered to C(questions); nothing is looked up where it says nothing.
     :param connection: Ansible's connection plugin.
-    :param port: the port that Ansible connects to, where the facts do not know better.
+    :param login: how Ansible connects; the facts outrank its port.
     """
     options, found = resolve(spec_of("host"), given)
     if found:
         return found
-    found = [*_value_problems(options), *_untested(options, facts)]
-    if options["host_firewall_enabled"] and connection.rsplit(".", maxsplit=1)[-1] in OVER_SSH:
-        found += _locked_out(options, ssh_port(facts, port))
+    wrong = _value_problems(options)
+    found = [*wrong, *_untested(options, facts)]
+    if connection.rsplit(".", maxsplit=1)[-1] in OVER_SSH:
+        login = login._replace(port=ssh_port(facts, login.port))
+        if options["host_firewall_enabled"]:
+            found += _locked_out(options, login.port)
+        if options["host_ssh_enabled"] and not wrong:
+            found += host_ssh.lock_outs(options, facts, login)
+    if options["host_ssh_enabled"]:
+        found += host_ssh.unread(survey)
     return found + _unknown(options, facts, survey)
 
 
@@ -99,7 +108,9 @@ def _kind(name: str) -> Callable[[Any], bool]:
 
 def _value_problems(options: Mapping[str, Any]) -> list[str]:
     """What is wrong with single values."""
-    return [problem(path, value, wanted) for path, value, good, wanted in _checks(options) if not good(value)]
+    found = [problem(path, value, wanted) for path, value, good, wanted in _checks(options) if not good(value)]
+    found += host_ssh.value_problems(options) if options["host_ssh_enabled"] else []
+    return found + list(host_bans.value_problems(options) if options["host_bans_enabled"] else [])
 
 
 def _checks(options: Mapping[str, Any]) -> Iterator[tuple[str, Any, Callable[[Any], bool], str]]:
@@ -148,6 +159,7 @@ def _firewall_checks(options: Mapping[str, Any]) -> Iterator[tuple[str, Any, Cal
     for name, good, wanted in (
         ("host_firewall_ssh_ports", is_port, port),
         ("host_firewall_allowed_tcp_ports", is_port, port),
+        ("host_firewall_allowed_udp_ports", is_port, port),
         ("host_firewall_ssh_sources", is_network, network),
     ):
         yield from ((f"{name}[{number}]", value, good, wanted) for number, value in enumerate(options[name]))
@@ -252,6 +264,8 @@ def packages(options: Mapping[str, Any]) -> list[str]:
         wanted.append("nftables")
     if options["host_upgrades_enabled"]:
         wanted.append("unattended-upgrades")
+    if options["host_bans_enabled"]:
+        wanted += host_bans.PACKAGES
     return list(dict.fromkeys(wanted))
 
 
@@ -263,6 +277,8 @@ def services(options: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
     wanted = ["nftables.service"] if options["host_firewall_enabled"] else []
     if options["host_time_enabled"] and not in_container(facts):
         wanted.append(f"{options['host_time_service']}.service")
+    if options["host_bans_enabled"]:
+        wanted.append(host_bans.UNIT)
     return wanted
 
 
@@ -276,15 +292,23 @@ def questions(given: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, l
         return {}
     lookups = list(_lookups(options, facts))
     paths = [path for lookup in lookups for path in (lookup.path, lookup.witness) if path]
+    ssh = options["host_ssh_enabled"]
+    paths += [host_ssh.DAEMON] * ssh
     asked = {"units": services(options, facts), "paths": list(dict.fromkeys(paths))}
+    asked["files"] = [host_ssh.CONFIGURATION] * ssh
     return {kind: names for kind, names in asked.items() if names}
 
 
 # --- what the role writes ---------------------------------------------------------------------------------------------
 
 
-def entries(options: Mapping[str, Any], facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The files of the host, for djangofleet.stack.tree; their templates see the options as C(host)."""
+def entries(
+    options: Mapping[str, Any], facts: Mapping[str, Any], survey: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """The files of the host, for djangofleet.stack.tree; their templates see the options as C(host).
+
+    :param survey: what djangofleet.stack.survey answered to C(questions).
+    """
     parts = {
         "time": _time_entries,
         "locale": _locale_entries,
@@ -293,9 +317,11 @@ def entries(options: Mapping[str, Any], facts: Mapping[str, Any]) -> list[dict[s
         "journald": _journald_entries,
         "sysctl": _sysctl_entries,
     }
-    return [
+    found = [
         entry for part, written in parts.items() if options[f"host_{part}_enabled"] for entry in written(options, facts)
     ]
+    found += host_ssh.entries(options, facts, survey or {}) if options["host_ssh_enabled"] else []
+    return found + (host_bans.entries(options) if options["host_bans_enabled"] else [])
 
 
 def _file(path: str, template: str = "", **more: Any) -> dict[str, Any]:
@@ -347,6 +373,7 @@ def openings(options: Mapping[str, Any]) -> list[dict[str, str]]:
     found = [
         *_openings(options["host_firewall_ssh_ports"], sources=options["host_firewall_ssh_sources"], comment="ssh"),
         *_openings(options["host_firewall_allowed_tcp_ports"]),
+        *_openings(options["host_firewall_allowed_udp_ports"], "udp"),
     ]
     for _path, rule in rules(options):
         found += _openings([rule["port"]], rule["protocol"], rule["sources"], rule["comment"])

@@ -22,7 +22,12 @@ HOSTILE = [
     "; drop; # comment",
     "$HOME `id`",
 ]
-DEFAULTS = yaml.safe_load((ROLES / "host/defaults/main.yml").read_text())
+DEFAULTS = {
+    **yaml.safe_load((ROLES / "host/defaults/main.yml").read_text()),
+    # Those that are derived
+    "host_firewall_allowed_tcp_ports": [80, 443],
+    "host_firewall_allowed_udp_ports": [],
+}
 DEBIAN = {"distribution": "Debian", "distribution_major_version": "13"}
 CONTAINER = {**DEBIAN, "virtualization_tech_guest": ["container", "docker"]}
 
