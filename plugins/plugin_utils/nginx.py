@@ -1,23 +1,23 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The rules of the role nginx: what is wrong with its input, what to ask the host, what the templates see."""
+"""The rules of the role nginx: what to ask the host, what the templates see. What is wrong is in nginx_problems.py."""
 
 from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import (
-    is_address,
-    is_domain,
-    is_network,
-    is_port,
-    is_server,
-    matches,
+from ansible_collections.djangofleet.stack.plugins.plugin_utils import nginx_cache, nginx_upstream
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx_limits import password_files, site_limits
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx_logs import log_settings
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx_networks import trusted_networks
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx_pages import (
+    error_pages,
+    page_settings,
+    private_directories,
 )
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled, problem
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import labelled
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import resolve, spec_of
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.systemd import run_in_sandbox, unit_lines
 
@@ -25,47 +25,11 @@ LISTS = ("nginx_sites", "nginx_app_sites")
 SERVED = "/etc/nginx/sites/*.conf"
 UNIT = "nginx.service"
 WRITABLE = ("/run", "/var/cache/nginx", "/var/lib/nginx", "/var/log/nginx")
-# Gunicorn takes a first line of 8190 bytes, and so does Nginx in a buffer of 8k.
-LONGEST_URI = 8000
+ALT_SVC_SECONDS = 86400
 SWITCHES = ("x-forwarded-ssl", "front-end-https")  # headers that say "on" in place of "https"
-# What Nginx sets for every app: another option must not set it anew.
-OWN_HEADERS = (
-    *("host", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto"),
-    *("x-request-id", "upgrade", "connection"),
-)
-# What Nginx says in its answers anyway: from here it would stand there twice.
-ANSWERED = {
-    "strict-transport-security": "what it is to say as hsts of a site",
-    "x-request-id": "another header, which Nginx does not send anyway",
-}
-MOST_CONNECTIONS = 65535  # that Nginx counts for a key
 USUAL_PORTS = {"http": 80, "https": 443}
 # A variable of Nginx has letters, digits and underscores; no two names of sites become the same.
 IDENTIFIER = str.maketrans({"_": "_u", ".": "_d", "-": "_h"})
-# hstspreload.org asks for a year at least.
-SHORTEST_PRELOAD = 31536000
-
-ABSOLUTE = "an absolute path without '$'"
-DOMAIN = "letters, digits, '-' and '.', other letters as punycode (xn--...), a wildcard as *.example.com"
-NAME = "lower-case letters, digits, '.', '_' and '-', a letter or digit first, at most 64"
-NETWORK = "an address or a network such as 10.0.0.0/8"
-
-
-def problems(given: Mapping[str, Any], survey: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the role's variables, a line each. Types come first: rules are for what can be understood.
-
-    :param given: the variables as an inventory gives them.
-    :param survey: what the host answered to `questions`; empty if nobody asked.
-    """
-    values, found = resolve(spec_of("nginx"), given)
-    if found:
-        return found
-    return [
-        *_host_problems(values),
-        *_removal_problems(values, survey),
-        *(line for path, site in _sites(values) for line in _site_problems(path, site)),
-        *_shared_problems(values),
-    ]
 
 
 def questions(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +38,8 @@ def questions(given: Mapping[str, Any]) -> dict[str, Any]:
     A value that cannot be understood asks nothing, so that the questions can be put before the input is checked.
     """
     values = resolve(spec_of("nginx"), given)[0]
-    return {"units": [UNIT], "paths": [SERVED, *(glob.escape(path) for path in _certificate_files(values))]}
+    paths = [SERVED, nginx_cache.CACHES, *(glob.escape(path) for path in _certificate_files(values))]
+    return {"units": [UNIT], "paths": paths}
 
 
 def missing_certificates(values: Mapping[str, Any], survey: Mapping[str, Any]) -> list[str]:
@@ -85,6 +50,15 @@ def missing_certificates(values: Mapping[str, Any], survey: Mapping[str, Any]) -
     """
     answers = survey.get("paths", {})
     return [path for path in _certificate_files(values) if not answers.get(glob.escape(path))]
+
+
+def caches(values: Mapping[str, Any], survey: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
+    """The directories of caches that the host still has to get, and those that no site uses any more.
+
+    :param values: the variables as the spec means them.
+    :param survey: what the host answered to `questions`.
+    """
+    return nginx_cache.caches([site for _path, site in sites_of(values)], survey)
 
 
 def config(
@@ -111,13 +85,22 @@ def config(
     headers = _over(headers, values["nginx_headers"])
     proto, passed = _proto_headers(values), _passed_headers(values)
     replaced = {header["name"].lower() for header in [*proto, *passed]}
+    trusted = trusted_networks(values["nginx_real_ip"])
+    keeps_id = trusted and values["nginx_real_ip"]["request_id"]
+    request_id = "$djangofleet_request_id" if keeps_id else "$request_id"
+    scheme = "$djangofleet_scheme" if trusted else "$scheme"
+    told = [header["variable"] for header in passed]
     return {
         **settings,
+        **page_settings(),
+        **log_settings(values),
+        "request_id": request_id,
         "proto_headers": proto,
         "passed_headers": passed,
         "cleared_headers": [name for name in cleared if name.lower() not in replaced],
         "headers": _headers(headers, "djangofleet_header"),
-        "longest_uri": LONGEST_URI,
+        "real_ip": {**values["nginx_real_ip"], "trusted": trusted},
+        "password_files": [file for _path, site in sites_of(values) for file in password_files(site)],
         "sandbox": lines,
         "run_in_sandbox": run_in_sandbox(lines),
         "http2_directive": modern,
@@ -125,20 +108,24 @@ def config(
         "sites": [
             {
                 "connections_per_address": values["nginx_connections_per_address"],
+                "request_id": request_id,
                 **_resolved(site, ports, headers),
+                "limits": site_limits(site, site["name"].translate(IDENTIFIER), values),
+                "alt_svc": f'h3=":{ports["https"]}"; ma={ALT_SVC_SECONDS}' if values["nginx_http3_enabled"] else "",
+                "cache": nginx_cache.resolved(site, site["name"].translate(IDENTIFIER), scheme, told),
             }
-            for _path, site in _sites(values)
+            for _path, site in sites_of(values)
         ],
     }
 
 
-def _sites(values: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def sites_of(values: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """The user's sites and the wired ones, each with its path."""
     return [pair for name in LISTS for pair in labelled(name, values.get(name, []))]
 
 
 def _certificate_files(values: Mapping[str, Any]) -> list[str]:
-    pairs = [site["certificate"] for _path, site in _sites(values) if "certificate" in site]
+    pairs = [site["certificate"] for _path, site in sites_of(values) if "certificate" in site]
     return list(dict.fromkeys(path for pair in pairs for path in (pair["fullchain"], pair["key"])))
 
 
@@ -154,7 +141,7 @@ def _variable(prefix: str, header: str) -> str:
 def _proto_headers(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The further headers in which apps look for the scheme, each with the sites that do, by their first names."""
     found: dict[str, dict[str, Any]] = {}
-    for _path, site in _sites(values):
+    for _path, site in sites_of(values):
         if name := site.get("forwarded_proto_header"):
             header = found.setdefault(name.lower(), {"name": name, "server_names": []})
             header["server_names"].append(site["domains"][0])
@@ -167,7 +154,7 @@ def _proto_headers(values: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _passed_headers(values: Mapping[str, Any]) -> list[dict[str, str]]:
     """The headers of trusted proxies that reach the app."""
     real_ip = values["nginx_real_ip"]
-    names = {name.lower(): name for name in real_ip["passed_headers"]} if real_ip["trusted"] else {}
+    names = {name.lower(): name for name in real_ip["passed_headers"]} if trusted_networks(real_ip) else {}
     return [{"name": name, "variable": _variable("djangofleet_passed", name)} for name in names.values()]
 
 
@@ -203,8 +190,11 @@ def _resolved(site: Mapping[str, Any], ports: Mapping[str, int], headers: Mappin
         "maintenance": None,
         **site,
         "static": [{**place, "hidden_pattern": _hidden(place["hidden"])} for place in site["static"]],
+        "media": [{**place, "private": private_directories(place["private"])} for place in site["media"]],
+        "error_pages": error_pages(site["error_pages"], identifier),
+        "has_own_policy": any(name.lower() == "content-security-policy" and meant[name] for name in meant),
         "certificate": certificate,
-        "upstream": upstream and {**upstream, "servers": list(dict.fromkeys(upstream["servers"]))},
+        "upstream": upstream and nginx_upstream.resolved(upstream, identifier),
         "redirect_to_https": site.get("redirect_to_https", certificate is not None),
         "identifier": identifier,
         "headers": [*_headers(shared, "djangofleet_header"), *own_headers],
@@ -214,7 +204,7 @@ def _resolved(site: Mapping[str, Any], ports: Mapping[str, int], headers: Mappin
         "https_origin": _origin("https", "$host", ports),
         "canonical_origin": {scheme: _origin(scheme, canonical, ports) for scheme in ports},
         "hsts_header": _hsts(site["hsts"]),
-        "has_own_root": any((place["match"], place["path"]) == ("prefix", "/") for place in site["locations"]),
+        "app_places": nginx_upstream.places(site),
     }
 
 
@@ -229,150 +219,3 @@ def _hsts(hsts: Mapping[str, Any]) -> str:
         return ""
     flags = {"includeSubDomains": hsts["include_subdomains"], "preload": hsts["preload"]}
     return "; ".join([f"max-age={hsts['max_age']}", *(flag for flag, is_set in flags.items() if is_set)])
-
-
-def _host_problems(values: Mapping[str, Any]) -> Iterator[str]:
-    for name in ("nginx_http_port", "nginx_https_port", "nginx_https_public_port"):
-        if not is_port(values[name]):
-            yield problem(name, values[name], "a port from 1 to 65535")
-    if values["nginx_http_port"] == values["nginx_https_port"]:
-        yield problem("nginx_https_port", values["nginx_https_port"], "another port than nginx_http_port")
-    yield from _count_problems("nginx_connections_per_address", values["nginx_connections_per_address"])
-    fewest = 2 * values["nginx_worker_connections"]
-    if values["nginx_worker_rlimit_nofile"] < fewest:
-        wish = f"{fewest} or more, twice nginx_worker_connections"
-        yield problem("nginx_worker_rlimit_nofile", values["nginx_worker_rlimit_nofile"], wish)
-    yield from _path_problems("nginx_acme_webroot", values["nginx_acme_webroot"])
-    yield from _network_problems("nginx_real_ip.trusted", values["nginx_real_ip"]["trusted"])
-    yield from _header_problems("nginx_headers", values["nginx_headers"])
-    policies = {name: values[name] for name in ("nginx_media_policy", "nginx_media_pdf_policy")}
-    for name, policy in policies.items():
-        if (policy and not matches("line", policy)) or "$" in policy:
-            yield problem(name, policy, "a line without '$', or an empty text")
-    if not matches("header", values["nginx_real_ip"]["header"]):
-        yield problem("nginx_real_ip.header", values["nginx_real_ip"]["header"], "the name of a header")
-    for path, name in labelled("nginx_real_ip.passed_headers", values["nginx_real_ip"]["passed_headers"]):
-        yield from _request_header_problems(path, name)
-    if values["nginx_real_ip"]["passed_headers"] and not values["nginx_real_ip"]["trusted"]:
-        yield "nginx_real_ip.passed_headers: is given and trusted is empty; name the proxies, or leave it out"
-    for path, package in labelled("nginx_extra_packages", values["nginx_extra_packages"]):
-        if not matches("package", package):
-            yield problem(path, package, "the name of a package")
-
-
-def _removal_problems(values: Mapping[str, Any], survey: Mapping[str, Any]) -> Iterator[str]:
-    served = sorted(PurePosixPath(path).stem for path in survey.get("paths", {}).get(SERVED, []))
-    if served and not _sites(values) and not values["nginx_allow_no_sites"]:
-        yield (
-            f"{', '.join(LISTS)}: are empty, and this host serves {', '.join(served)}; "
-            "to remove them, set nginx_allow_no_sites: true"
-        )
-
-
-def _site_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
-    if not matches("name", site["name"]):
-        yield problem(f"{path}.name", site["name"], NAME)
-    if not site["domains"]:
-        yield f"{path}.domains: is empty; give at least one domain"
-    for where, domain in labelled(f"{path}.domains", site["domains"]):
-        if not is_domain(domain) and not (is_address(domain) and ":" not in domain):
-            yield problem(where, domain, DOMAIN)
-    if site["canonical_redirect"] and any("*" in domain for domain in site["domains"][:1]):
-        yield f"{path}.canonical_redirect: is on and the first domain has a '*'; give one without first"
-    yield from _header_problems(f"{path}.headers", site["headers"])
-    if "forwarded_proto_header" in site:
-        yield from _request_header_problems(f"{path}.forwarded_proto_header", site["forwarded_proto_header"])
-    yield from _count_problems(f"{path}.connections_per_address", site.get("connections_per_address", 0))
-    yield from _tls_problems(path, site)
-    yield from _upstream_problems(path, site)
-    if "maintenance" in site:
-        yield from _path_problems(f"{path}.maintenance.page", site["maintenance"]["page"])
-        yield from _network_problems(f"{path}.maintenance.allow", site["maintenance"]["allow"])
-    for kind in ("static", "media"):
-        for where, directory in labelled(f"{path}.{kind}", site[kind]):
-            if not matches("url_directory", directory["url"]):
-                yield problem(f"{where}.url", directory["url"], f"a path with a slash at both ends, such as /{kind}/")
-            yield from _path_problems(f"{where}.path", directory["path"])
-            for place, name in labelled(f"{where}.hidden", directory.get("hidden", [])):
-                if not matches("file_name", name):
-                    yield problem(place, name, "the name of a file")
-    for where, location in labelled(f"{path}.locations", site["locations"]):
-        if location["match"] != "regex" and location["path"][:1] not in ("/", "@"):
-            wish = "a path that begins with '/', or add match: regex"
-            yield problem(f"{where}.path", location["path"], wish)
-
-
-def _tls_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
-    for key, file in site.get("certificate", {}).items():
-        yield from _path_problems(f"{path}.certificate.{key}", file)
-    if site.get("redirect_to_https") and "certificate" not in site:
-        yield f"{path}.redirect_to_https: is on and the site has no certificate; give it one"
-    hsts = site["hsts"]
-    if hsts["preload"] and not (hsts["include_subdomains"] and hsts["max_age"] >= SHORTEST_PRELOAD):
-        yield (
-            f"{path}.hsts.preload: browsers refuse this; "
-            f"give include_subdomains: true and a max_age of {SHORTEST_PRELOAD} or more"
-        )
-
-
-def _upstream_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
-    servers = site["upstream"]["servers"] if "upstream" in site else None
-    if servers == []:
-        yield f"{path}.upstream.servers: is empty; give at least one server"
-    for where, server in labelled(f"{path}.upstream.servers", servers or []):
-        if not is_server(server):
-            yield problem(where, server, "unix:/path, host:port, address:port or [IPv6]:port")
-
-
-def _request_header_problems(path: str, name: str) -> Iterator[str]:
-    if not matches("header", name) or name.lower() in OWN_HEADERS:
-        yield problem(path, name, "the name of a header that Nginx does not set anyway")
-
-
-def _count_problems(path: str, value: int) -> Iterator[str]:
-    if not 0 <= value <= MOST_CONNECTIONS:
-        yield problem(path, value, f"a number up to {MOST_CONNECTIONS}, or 0 for no limit")
-
-
-def _header_problems(path: str, headers: Mapping[str, Any]) -> Iterator[str]:
-    """Nginx takes a '$' in a value for a variable."""
-    for name, value in headers.items():
-        if not matches("header", name):
-            yield problem(path, name, "names of headers, of letters, digits and '-'")
-        elif name.lower() in ANSWERED:
-            yield problem(path, name, ANSWERED[name.lower()])
-        elif not isinstance(value, str) or (value and not matches("line", value)) or "$" in value:
-            yield problem(f"{path}.{name}", value, "a line without '$', or an empty text to leave the header out")
-
-
-def _path_problems(path: str, value: str) -> Iterator[str]:
-    """Nginx has no escape for '$', and would take it for a variable."""
-    if not matches("absolute", value) or "$" in value:
-        yield problem(path, value, ABSOLUTE)
-
-
-def _network_problems(path: str, networks: Iterable[str]) -> Iterator[str]:
-    for where, network in labelled(path, networks):
-        if not is_network(network):
-            yield problem(where, network, NETWORK)
-
-
-def _shared_problems(values: Mapping[str, Any]) -> Iterator[str]:
-    """Names and domains that stand more than once in both lists together, with all of their places."""
-    # By number: two sites of one name would have one label.
-    numbered = [(f"{name}[{number}].name", site["name"]) for name in LISTS for number, site in enumerate(values[name])]
-    for name, places in _repeated(numbered):
-        yield problem(places, name, "each site a name of its own")
-    domains = [pair for path, site in _sites(values) for pair in labelled(f"{path}.domains", site["domains"])]
-    for domain, places in _repeated(domains):
-        yield problem(places, domain, "each domain to one site only")
-
-
-def _repeated(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Each text that stands at more than one path, and these paths; case does not count."""
-    places: dict[str, list[tuple[str, str]]] = {}
-    for path, text in pairs:
-        places.setdefault(text.lower(), []).append((path, text))
-    for found in places.values():
-        if len(found) > 1:
-            yield found[0][1], ", ".join(path for path, _text in found)

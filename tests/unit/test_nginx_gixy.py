@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_nginx_limits import LIMITS
 from test_role_nginx import CERTIFICATE, SHOP
 
 FILES = {kind: [{"url": f"/{kind}/", "path": f"/srv/{kind}"}] for kind in ("static", "media")}
@@ -20,12 +21,41 @@ FULL = {
     "headers": {"X-Frame-Options": "DENY"},
     "forwarded_proto_header": "X-Forwarded-Protocol",
     "maintenance": {"page": "/srv/shop/static/.maintenance.html", "allow": ["192.0.2.7"]},
+    "error_pages": {"404": "/srv/shop/static/.errors/404.html", "502": "/srv/shop/static/.errors/502.html"},
+    "media": [{"url": "/media/", "path": "/srv/media", "private": ["invoices", "a/b/"]}],
 }
 CASES: dict[str, dict[str, Any]] = {
     "plain": {"nginx_sites": [{**SHOP, **FILES}]},
     "full": {"nginx_sites": [FULL, {**SHOP, "name": "blog", "domains": ["blog.example.com"]}]},
     "several hosts behind a balancer": {
         "nginx_sites": [{**FULL, "upstream": {"servers": ["10.0.0.5:8001", "10.0.0.6:8001"], "keepalive": 4}}],
+        "nginx_real_ip": {"trusted": ["10.0.0.0/8"], "passed_headers": ["X-Forwarded-User"], "request_id": True},
+    },
+    "limits": {
+        "nginx_sites": [{**FULL, **LIMITS}],
+        "nginx_bots": [{"name": "seo_crawlers"}],
+        "nginx_tls_profile": "modern",
+        "nginx_http3_enabled": True,
+    },
+    "several servers, a cache and streams": {
+        "nginx_sites": [
+            {
+                **FULL,
+                "upstream": {"servers": ["10.0.0.5:8001", "10.0.0.6:8001"], "method": "sticky"},
+                "cache": {"enabled": True, "valid": "1s", "key": "$cookie_django_language", "paths": ["/news/"]},
+                "app_locations": [
+                    {"path": "/live/", "buffering": False, "read_timeout": "1h"},
+                    {"path": "^/[a-z]+/upload/", "match": "regex", "request_buffering": False},
+                ],
+            },
+            {
+                **SHOP,
+                "name": "blog",
+                "domains": ["blog.example.com"],
+                "cache": {"enabled": True},
+                "upstream": {"servers": ["10.0.0.5:8002", "10.0.0.6:8002"], "method": "hash", "hash_key": "$uri"},
+            },
+        ],
         "nginx_real_ip": {"trusted": ["10.0.0.0/8"], "passed_headers": ["X-Forwarded-User"]},
     },
     "files": {"nginx_sites": [{"name": "files", "domains": ["files.example.com"], **FILES}]},
@@ -46,7 +76,7 @@ def findings(render, evaluate, dataloader, tmp_path):
     def run(variables: dict[str, Any]) -> list[str]:
         config = evaluate("nginx", "__nginx_config", **variables)
         for entry in entries:
-            if not entry.get("template", "").startswith("etc/nginx/"):
+            if not entry.get("template", "").startswith("etc/nginx/") or not entry["path"].endswith(".conf"):
                 continue
             for site in config["sites"] if "for_each" in entry else [{"name": ""}]:
                 text = render("nginx", entry["template"], **variables, site=site, nginx=config)

@@ -170,13 +170,15 @@ def test_every_included_part_is_an_entry_and_the_reverse(nginx, site, tree):
     written = {entry["path"] for entry in tree["entries"]}
     http = nginx("nginx.conf").all("http")[0]
     (server,) = site({**SHOP, "maintenance": {"page": "/srv/page.html"}}).all("server")
-    places = [http, server, server.location("@unavailable"), server.location("@maintenance")]
+    places = [http, server, *(server.location(f"@djangofleet_error{kind}") for kind in ("", "_json"))]
     included = {args[0] for place in places for args in place.values("include") if "*" not in args[0]}
     assert {path for path in written if "/djangofleet/" in path} == {
         f"/etc/nginx/{path}" for path in included - {"mime.types"}
     }
     # A part that stops being written has to go away too, and so does a site.
-    assert {rule["path"] for rule in tree["purge"]} == {"/etc/nginx/sites", "/etc/nginx/djangofleet"}
+    assert {rule["path"] for rule in tree["purge"]} == {
+        f"/etc/nginx/{room}" for room in ("sites", "djangofleet", "users")
+    }
     for entry in tree["entries"]:
         if "template" in entry:
             assert f"/{entry['template']}" == entry["path"].replace("{name}", "site") + ".j2"
@@ -197,7 +199,9 @@ def test_a_directory_is_tested_and_what_it_holds_is_stamped(evaluate, tree):
 
 
 def test_the_stamp_comes_after_the_reload(dataloader):
-    *_others, reload, stamp = dataloader.load_from_file("roles/nginx/handlers/main.yml", trusted_as_template=True)
+    *_others, reload, _caches, stamp = dataloader.load_from_file(
+        "roles/nginx/handlers/main.yml", trusted_as_template=True
+    )
     (notified,) = [task["notify"] for task in dataloader.load_from_file("roles/nginx/tasks/configure.yml")]
     assert reload["listen"] == stamp["listen"] == notified
     assert reload["djangofleet.stack.reload"] == {"units": ["nginx.service"], "start": True}
@@ -304,12 +308,13 @@ def test_raw_http_config_is_kept_as_it_is(nginx):
 
 def test_log_lines_are_json_with_the_request_id_and_upstream_times(nginx):
     root = nginx("djangofleet/log.conf")
+    assert root.values("access_log") == [["/var/log/nginx/access.log", "json"]]
     name, escape, *parts = root.values("log_format")[0]
     assert (name, escape) == ("json", "escape=json")
     # Every variable replaced by what it could be in a log line.
     line = json.loads(re.sub(r"\$\w+", "1", "".join(parts)))
     assert {"request_id", "status", "host", "upstream_response_time", "upstream_status", "request_time"} <= set(line)
-    assert root.values("access_log") == [["/var/log/nginx/access.log", "json"]]
+    assert {"release", "tls", "tls_cipher"} <= set(line)
     assert nginx("djangofleet/log.conf", nginx_access_log_enabled=False).values("access_log") == [["off"]]
 
 
@@ -424,19 +429,40 @@ def test_canonical_redirect(site, base):
     assert all(server.values("server_name") == [["shop.example.com"]] for server in serving)
 
 
+def test_long_names_fit(nginx):
+    """Nginx sizes its tables for words of some 40 characters, and refuses longer ones."""
+    main = nginx("nginx.conf").all("http")[0]
+    # A bucket has the word, its length and two pointers: https://nginx.org/en/docs/hash.html
+    for table, longest in {"server_names": 253, "map": 253, "proxy_headers": 128}.items():
+        assert int(main.one(f"{table}_hash_bucket_size")) >= longest + 32
+
+
 def test_canonical_redirect_is_off_by_default_and_harmless_for_one_domain(site):
     assert all(server.values("server_name") == [SHOP["domains"]] for server in site(SECURE).all("server"))
     assert len(site({**SHOP, "domains": ["a.test"], "canonical_redirect": True}).all("server")) == 1
 
 
 @pytest.mark.parametrize("base", [SHOP, SECURE, {**SHOP, "canonical_redirect": True}])
-def test_acme_is_answered_over_http_before_any_redirect(site, base):
+def test_acme_is_answered_before_any_redirect_and_never_by_the_app(site, base):
     for server in site(base, nginx_acme_webroot="/srv/a b").all("server"):
-        if "80" in [args[0] for args in server.values("listen")]:
+        passes = any(where.all("proxy_pass") for where in server.all("location"))
+        if passes or "80" in [args[0] for args in server.values("listen")]:
             location = server.location("^~", "/.well-known/acme-challenge/")
             assert location.one("root") == "/srv/a b"
             assert not location.all("proxy_pass")
             assert not server.all("return"), "a return of the server's own would come before the location"
+
+
+def test_acme_is_answered_over_tls_to_whom_a_balancer_redirects(site):
+    users = [{"name": "maria", "password_hash": "$6$a$b"}]
+    wish = {**SECURE, "canonical_redirect": True, "basic_auth": [{"path": "/", "realm": "Staff", "users": users}]}
+    for server in site(wish, nginx_acme_webroot="/srv/acme").all("server"):
+        if server.values("ssl_certificate") and not server.all("return"):  # an alias leads to where it is answered
+            location = server.location("^~", "/.well-known/acme-challenge/")
+            assert location.one("root") == "/srv/acme"
+            break
+    else:
+        pytest.fail("no server answers over TLS")
 
 
 @pytest.mark.parametrize(
@@ -460,14 +486,18 @@ def test_hsts_everywhere_or_nowhere(site, hsts, expected):
         assert place.headers().get("Strict-Transport-Security") == expected
         assert place.headers()["X-Request-ID"] == "$request_id"
     hidden = [args[0] for args in tls.values("proxy_hide_header")]
-    assert hidden == ["X-Request-ID"] + (["Strict-Transport-Security"] if expected else [])
+    assert hidden == ["X-Request-ID", "X-Release"] + (["Strict-Transport-Security"] if expected else [])
 
 
-SECURITY = ("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Permissions-Policy")
+SECURITY = (
+    *("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Permissions-Policy"),
+    "Cross-Origin-Opener-Policy",
+)
 
 
 def test_every_place_that_sets_a_header_sets_them_all(nginx, site):
     files = {kind: [{"url": f"/{kind}/", "path": f"/srv/{kind}"}] for kind in ("static", "media")}
+    files["media"][0]["private"] = ["invoices/"]
     wish = {**SECURE, "canonical_redirect": True, "maintenance": {"page": "/srv/page.html"}, **files}
     checked = 0
     for root in (nginx("djangofleet/headers.conf"), *site(wish).all("server")):
@@ -479,9 +509,9 @@ def test_every_place_that_sets_a_header_sets_them_all(nginx, site):
                 checked += 1
                 assert not set(SECURITY) - set(place.headers())
                 assert all(args[-1] == "always" for args in place.values("add_header") if args[0] in SECURITY)
-    # headers.conf, three servers, and in one of them static, hashed static, media, maintenance and the page for an app
-    # that is away.
-    assert checked == 1 + 3 + 5
+    # headers.conf, three servers, and in one of them static, hashed static, media, private media, maintenance, the page
+    # of an error as HTML, as JSON, and in place of a file that is not there.
+    assert checked == 1 + 3 + 8
     assert ["djangofleet/headers.conf"] in nginx("nginx.conf").all("http")[0].values("include")
 
 
@@ -494,26 +524,33 @@ def test_an_app_has_the_last_word_on_its_headers(nginx, site):
     assert [entry.words for entry in referrer.block] == [["default", ""], ["", "same-origin"]]
     # An app that sends no X-Frame-Options may mean it. A time says that it answered: "-" is for one that did not.
     frames = maps[headers["X-Frame-Options"]]
-    assert frames.args[0] == "$upstream_header_time"
-    assert [entry.words for entry in frames.block] == [["default", "SAMEORIGIN"], ["~[0-9]$", ""]]
+    assert frames.args[0] == "$upstream_header_time$upstream_cache_status"
+    # Or a page of it did that was kept.
+    answered = "~(?:[0-9](?:BYPASS|EXPIRED|MISS)?|HIT|REVALIDATED|STALE|UPDATING)$"
+    assert [entry.words for entry in frames.block] == [["default", "SAMEORIGIN"], [answered, ""]]
     assert [bool(re.search("[0-9]$", time)) for time in ("0.003", "-, 0.003", "-", "-, -", "")] == [
         True, True, False, False, False,
     ]  # fmt: skip
     # What only Nginx answers has the values themselves: an app that sends a file by X-Accel-Redirect loses its own.
-    assert server.location("@unavailable").headers()["X-Frame-Options"] == "SAMEORIGIN"
+    assert server.location("@djangofleet_error").headers()["X-Frame-Options"] == "SAMEORIGIN"
+    # Nor if its pages may open windows of others and see them.
+    windows = maps[headers["Cross-Origin-Opener-Policy"]]
+    assert windows.args[0] == frames.args[0]
+    assert [entry.words for entry in windows.block] == [["default", "same-origin"], [answered, ""]]
 
 
 def test_headers_can_be_changed_and_left_out(nginx, site):
     variables = {"nginx_headers": {"referrer-policy": "no-referrer", "Permissions-Policy": ""}}
     http = nginx("djangofleet/headers.conf", **variables).headers()
-    assert set(http) == {"X-Request-ID", "X-Content-Type-Options", "X-Frame-Options", "referrer-policy"}
+    opener = "Cross-Origin-Opener-Policy"
+    assert set(http) == {"X-Request-ID", "X-Content-Type-Options", "X-Frame-Options", opener, "referrer-policy"}
     own = {"X-Frame-Options": "", "referrer-policy": "no-referrer", "X-Own": 'a "b"; c'}
     root = site({**SHOP, "name": "my-shop", "headers": own}, **variables)
     (server,) = root.all("server")
-    assert set(server.headers()) == {"X-Request-ID", "X-Content-Type-Options", "referrer-policy", "X-Own"}
+    assert set(server.headers()) == {"X-Request-ID", "X-Content-Type-Options", opener, "referrer-policy", "X-Own"}
     assert server.headers()["referrer-policy"] == http["referrer-policy"]
-    (own_map,) = root.all("map")
-    assert own_map.args == ["$upstream_http_x_own", server.headers()["X-Own"]]
+    (own_map,) = [found for found in root.all("map") if found.args[1] == server.headers()["X-Own"]]
+    assert own_map.args[0] == "$upstream_http_x_own"
     assert own_map.one("") == 'a "b"; c'
 
 
@@ -521,7 +558,7 @@ def test_requests_that_no_app_is_to_see(nginx, site):
     maps = {
         found.args[1]: dict(entry.words for entry in found.block) for found in nginx("djangofleet/maps.conf").all("map")
     }
-    (malformed, too_long) = nginx("djangofleet/refuse.conf").all("if")
+    (malformed, _ambiguous, too_long) = nginx("djangofleet/refuse.conf").all("if")
     assert (malformed.args, malformed.one("return")) == (["($djangofleet_malformed)"], "400")
     assert (too_long.args, too_long.one("return")) == (["($djangofleet_too_long)"], "414")
 
@@ -531,6 +568,8 @@ def test_requests_that_no_app_is_to_see(nginx, site):
 
     for text, refused in (
         ("HTTP/1.1:chunked:", False),
+        ("HTTP/1.0::", False),
+        ("HTTP/0.9::", True),
         ("HTTP/2.0::", False),
         ("HTTP/2.0::trailers", False),
         ("HTTP/2.0:chunked:", True),
@@ -564,6 +603,8 @@ def test_several_servers_are_listed_once(site):
 def test_upstream_keepalive_can_be_set_and_switched_off(site):
     wish = {"servers": ["10.0.0.5:8001"], "keepalive": 5}
     (upstream,) = site({**SHOP, "upstream": wish}).all("upstream")
+    # Nginx tries each line once, and all connections that it keeps may have died with a worker: "no live upstreams".
+    assert upstream.values("server") == [["10.0.0.5:8001", "max_fails=0"]] * (2 + 5)
     assert upstream.one("keepalive_timeout") == "1s"
     wish["keepalive_timeout"] = "9s"
     (upstream,) = site({**SHOP, "upstream": wish}).all("upstream")
@@ -735,6 +776,7 @@ def test_static(site):
     assert not location.all("proxy_pass")
     hashed = location.all("location")[-1]
     assert hashed.one("expires") == "off"
+    assert (bool(hashed.all("open_file_cache")), location.all("open_file_cache")) == (True, []), "what never changes"
     assert hashed.headers()["Cache-Control"] == "public, max-age=31536000, immutable"
     for place in (location, hashed):
         assert place.headers()["X-Content-Type-Options"] == "nosniff"
@@ -874,66 +916,10 @@ def test_a_location_of_ones_own_replaces_the_apps(site, match, replaced):
     assert server.location("/").one("return" if replaced else "proxy_pass")
 
 
-@pytest.mark.parametrize("wish", [SHOP, SECURE, {**SECURE, "redirect_to_https": False}])
-def test_visitors_of_an_app_that_is_away_see_a_page_of_ours(nginx, site, wish):
-    serving = [server for server in site(wish).all("server") if server.location("/").all("proxy_pass")]
-    assert serving
-    for server in serving:
-        # Neither "=" nor a code: 502 stays 502. A location with a name keeps the method, in the log too.
-        assert server.values("error_page") == [["502", "504", "@unavailable"]]
-        location = server.location("@unavailable")
-        assert location.one("include") == "djangofleet/unavailable.conf"
-        assert ("Strict-Transport-Security" in location.headers()) is bool(server.all("ssl_certificate"))
-        assert location.headers()["X-Request-ID"] == "$request_id"
-    page = nginx("djangofleet/unavailable.conf")
-    assert page.headers() == {"Retry-After": "30", "Cache-Control": "no-store"}
-    assert page.one("default_type") == "text/html"
-    ((_status, text),) = page.values("return")
-    assert "prefers-color-scheme: dark" in text
-    assert not re.search(r"(?:src|href)=|url\(|@import|https?:", text), "the page would need the network"
-    assert set(re.findall(r"\$\w+", text)) == {"$request_id"}
-    assert len(text) < 4000, "Nginx takes no longer word"
-
-
 def test_what_the_app_answers_is_never_replaced(nginx, site):
     for root in (nginx("nginx.conf").all("http")[0], nginx("djangofleet/proxy.conf"), *site(SECURE).all("server")):
         for place in (root, *root.all("location")):
             assert not place.all("proxy_intercept_errors")
-
-
-def test_an_error_page_of_ones_own_comes_first(site):
-    (server,) = site({**SHOP, "extra_config": "error_page 502 /own.html;"}).all("server")
-    assert server.values("error_page") == [["502", "/own.html"], ["502", "504", "@unavailable"]]
-    assert not site({"name": "files", "domains": ["files.test"]}).all("server")[0].all("error_page")
-
-
-def test_maintenance(nginx, site):
-    page = {"page": "/srv/shop/static/.maintenance.html", "allow": ["192.0.2.7", "2001:db8::/32"]}
-    root = site({**SHOP, "name": "my-shop.1", "maintenance": page})
-    (geo,) = root.all("geo")
-    assert [entry.words for entry in geo.block] == [["default", "yes"], ["192.0.2.7", ""], ["2001:db8::/32", ""]]
-    assert re.fullmatch(r"\$\w+", geo.args[0])
-    (server,) = root.all("server")
-    # A location is no place for a set in an if. All but the app goes on: files, and the challenges of an authority.
-    (closed,) = server.all("if")
-    assert closed.args == ["(-f", page["page"], ")"]
-    assert closed.values("set") == [["$closed", geo.args[0]]]
-    assert server.values("set") == [["$closed", ""]]
-    (answer,) = server.location("/").all("if")
-    assert (answer.args, answer.one("return")) == (["($closed)"], "503")
-    assert ["503", "@maintenance"] in server.values("error_page")
-    location = server.location("@maintenance")
-    assert location.one("root") == "/srv/shop/static"
-    assert location.values("rewrite") == [["^", "/.maintenance.html", "break"]]
-    assert location.headers()["X-Request-ID"] == "$request_id"
-    assert location.one("include") == "djangofleet/maintenance.conf"
-    shared = nginx("djangofleet/maintenance.conf")
-    assert shared.headers() == {"Retry-After": "120", "Cache-Control": "no-store"}
-    # A form gets no file: Nginx would say 405.
-    (form,) = shared.all("if")
-    assert form.args[:2] == ["($request_method", "!~"]
-    assert [method for method in ("GET", "HEAD", "POST", "PUT") if re.search(form.args[2], method)] == ["GET", "HEAD"]
-    assert "Maintenance" in form.values("return")[0][1]
 
 
 # Hostile values -------------------------------------------------------------------------------------------------------
@@ -986,6 +972,27 @@ def test_words_that_are_not_quoted_are_refused(problems, value):
 
 def test_packages(evaluate):
     brotli = "libnginx-mod-http-brotli-static"
-    assert evaluate("nginx", "__nginx_packages") == ["nginx", brotli]
-    assert evaluate("nginx", "__nginx_packages", nginx_brotli_enabled=False) == ["nginx"]
-    assert evaluate("nginx", "__nginx_packages", nginx_extra_packages=["a"]) == ["nginx", brotli, "a"]
+    assert evaluate("nginx", "__nginx_packages") == ["nginx", "logrotate", brotli]
+    assert evaluate("nginx", "__nginx_packages", nginx_brotli_enabled=False) == ["nginx", "logrotate"]
+    assert evaluate("nginx", "__nginx_packages", nginx_extra_packages=["a"]) == ["nginx", "logrotate", brotli, "a"]
+
+
+def test_nothing_that_may_stand_once_stands_twice(nginx, site):
+    """Nginx refuses it, and where two changes meet no other test sees it."""
+    many = {
+        "add_header",
+        "error_page",
+        "geo",
+        "if",
+        "include",
+        "limit_req",
+        "limit_req_zone",
+        "listen",
+        "location",
+        "map",
+    }
+    many |= {"proxy_hide_header", "proxy_set_header", "server", "set", "types", "upstream"}
+    (http,) = nginx("nginx.conf").all("http")
+    for block in (http, *site({**SECURE, "hsts": {}}).all("server")):
+        names = [directive.name for directive in block.block if directive.name not in many]
+        assert len(names) == len(set(names)), names
