@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import CONFIG, wheel_of
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx_pages import private_problems, template_problems
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import (
     is_address,
     is_domain,
@@ -150,7 +151,16 @@ def app_problems(given: Any, path: str, is_there: Callable[[str, str], bool]) ->
         *_hook_problems(app["hooks"], f"{path}.hooks"),
         *_environment_problems(app, path),
         *_network_problems(app, path),
+        *_file_problems(app, path),
     ]
+
+
+def _file_problems(app: Mapping[str, Any], path: str) -> Iterator[str]:
+    """What is wrong with private uploads, and with pages of errors."""
+    yield from private_problems(f"{path}.media.private", app["media"]["private"])
+    if app["media"]["private"] and not app["media_url"].startswith("/"):
+        yield f"{path}.media.private: is given and {path}.media_url is on another host; leave it out, or give a path"
+    yield from template_problems(f"{path}.error_pages", app["error_pages"])
 
 
 def _values(app: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, str]]:

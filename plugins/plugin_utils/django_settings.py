@@ -166,8 +166,11 @@ def _authorities(*places: Mapping[str, Any]) -> list[dict[str, str]]:
 def _database(app: Mapping[str, Any], home: str, place: Mapping[str, Any]) -> dict[str, str]:
     """The database of the contract, as a URL and in its parts. A password that a host has made is in its own file."""
     name, given = database_of(app), app["database"]
+    # What PostgreSQL calls the app's connections, in its log too. libpq reads it.
+    named = {"PGAPPNAME": app["name"]}
     if not name:
-        return {"DATABASE_URL": given.get("url", f"sqlite:///{home}/data/db.sqlite3")}
+        url = given.get("url", f"sqlite:///{home}/data/db.sqlite3")
+        return {"DATABASE_URL": url, **(named if url.startswith("postg") else {})}
     host, port, authority = place.get("host", SOCKET), str(place.get("port", 5432)), place.get("authority_file", "")
     tls = {"sslmode": "verify-full", "sslrootcert": authority} if authority else {}
     password = urllib.parse.quote(given["password"], safe="") if "password" in given else "${DATABASE_PASSWORD}"
@@ -176,6 +179,7 @@ def _database(app: Mapping[str, Any], home: str, place: Mapping[str, Any]) -> di
     url = _postgres_url(login, host, port, name, tls)
     return {
         "DATABASE_URL": url,
+        **named,
         "DATABASE_NAME": name,
         "DATABASE_ROLE": name,
         "DATABASE_HOST": host,
@@ -291,6 +295,7 @@ def _settings(
         "name": app["name"],
         "path": options["django_app_path"],
         **({"site": options["django_app_site"]} if options["django_app_site"].get("domains") else {}),
+        **({"site_cache": options["django_app_site_cache"]} if options["django_app_site_cache"].get("path") else {}),
         "unit": unit,
         "user": on_host["user"],
         "group": on_host["user"],
@@ -344,7 +349,10 @@ def _build(app: Mapping[str, Any], python: str) -> dict[str, Any]:
     given = {
         "constraints": app["source"]["constraints"],
         "before_collectstatic": app["hooks"]["before_collectstatic"],
+        "error_pages": app["error_pages"],
         "environment_digest": hashlib.sha256(environment.encode()).hexdigest() if app["build_environment"] else "",
+        # Its packages are part of the environment. gevent serves WSGI alone.
+        "worker_class": "gevent" if app["gunicorn"].get("worker_class") == "gevent" and "asgi" not in app else "",
     }
     return {
         **{key: value for key, value in given.items() if value},

@@ -767,6 +767,29 @@ def test_the_projects_own_gunicorn_is_kept(make_app, project, system):
     assert not [words for words in system.words if str(venv.GUNICORN) in words]
 
 
+@pytest.mark.parametrize(("worker_class", "wanted"), [("", False), ("gevent", True)])
+def test_gevent_is_installed_for_its_worker_class_alone(make_app, project, system, worker_class, wanted):
+    settings = {"worker_class": worker_class} if worker_class else {}
+    build(make_app(build=settings), "v1-1", project(), system)
+    assert any(str(venv.GEVENT) in words for words in system.words) is wanted
+    assert venv.GEVENT.is_file()
+
+
+def test_the_projects_own_gevent_is_kept(make_app, project, system):
+    run = system.run
+
+    def install(app, words, **options):
+        if "install" in words:
+            Path(options["environment"]["VIRTUAL_ENV"], "lib/python3.13/site-packages/gevent").mkdir(
+                parents=True, exist_ok=True
+            )
+        return run(app, words, **options)
+
+    system.run = install
+    build(make_app(build={"worker_class": "gevent"}), "v1-1", project(), system)
+    assert not [words for words in system.words if str(venv.GEVENT) in words]
+
+
 # What outlives a release
 
 
@@ -1028,3 +1051,24 @@ def test_an_installation_is_told_the_version_from_git(make_app, project, system)
     told = [options["environment"] for words, options in system.ran if "install" in words]
     assert {found.get("SETUPTOOLS_SCM_PRETEND_VERSION_FOR_SHOP") for found in told} == {"1.4"}
     assert release.record["scm_version"] == "1.4"
+
+
+# Pages of errors ------------------------------------------------------------------------------------------------------
+
+
+def test_pages_are_rendered_after_all_else_and_only_where_there_are_any(make_app, project, system):
+    app = make_app(
+        build={"error_pages": {"404": "404.html", "maintenance": "closed.html"}, "hooks": ["manage.py more"]}
+    )
+    release = builds.build(app, "v1-1", project(), system)
+    (words,) = [words for words in system.words if str(builds.RENDER) in words]
+    assert words[2:] == [f"{release.path}/static/.errors", "404=404.html", "maintenance=closed.html"]
+    assert system.words.index(words) > system.words.index(["manage.py", "more"])
+
+
+def test_a_template_that_cannot_be_rendered_fails_the_build(make_app, project, system, failure):
+    system.failing = {str(builds.RENDER): "Traceback:\ndjango.template.exceptions.TemplateDoesNotExist: none.html\n"}
+    error = failure(make_app(build={"error_pages": {"404": "none.html"}}), project())
+    assert error.message.endswith(
+        "error_pages of app 'shop': cannot be rendered: django.template.exceptions.TemplateDoesNotExist: none.html"
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import json
 import os
 import re
@@ -24,6 +23,7 @@ from conftest import pin
 from djangoctl import answer, backups, cli, errors, launch, lock, swap
 from djangoctl import build as builds
 from djangoctl import release as releases
+from loading import load
 from test_djangoctl_swap import NEXT, SERVICE, FakeSystemd
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -885,7 +885,7 @@ def test_a_signal_ends_the_wait_of_maintenance_for_a_deploy(ctl, app):
 
 def test_maintenance_is_switched_on_and_off(ctl, app):
     assert ctl("shop", "maintenance", "on", "--message", "Back at <b>9</b>", "--json")[1]["changed"] is True
-    assert "<p>Back at &lt;b&gt;9&lt;/b&gt;</p>" in app.maintenance.read_text()
+    assert '<p class="lead">Back at &lt;b&gt;9&lt;/b&gt;</p>' in app.maintenance.read_text()
     assert app.maintenance.stat().st_mode & 0o777 == 0o644
     assert ctl("shop", "maintenance", "on", "--json")[1] == {"app": "shop", "maintenance": True, "changed": False}
     assert ctl("shop", "maintenance", "off", "--json")[1] == {"app": "shop", "maintenance": False, "changed": True}
@@ -1212,11 +1212,7 @@ def test_a_hangup_that_the_caller_ignores_ends_nothing(ctl, app, monkeypatch):
 
 @pytest.fixture(scope="module")
 def module():
-    path = ROOT / "plugins/modules/release.py"
-    spec = importlib.util.spec_from_file_location("release_module", path)
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return load("plugins/modules/release.py")
 
 
 PARAMS = dict.fromkeys(["revision", "version", "scm_version", "config", "source", "release"])

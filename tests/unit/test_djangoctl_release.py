@@ -251,7 +251,10 @@ def leaves(shape, where=()):
     ids=lambda v: ".".join(map(str, v)) if isinstance(v, tuple) else "",
 )
 def test_a_value_of_another_type_is_named_with_its_key_and_its_file(make_app, keys, value):
-    app = make_app(site={"domains": ["shop.example.com"], "port": 443, "tls": True})
+    app = make_app(
+        site={"domains": ["shop.example.com"], "port": 443, "tls": True},
+        site_cache={"path": "/var/cache/nginx/sites/shop", "purge_on_release": True},
+    )
     content = json.loads((app.config / "app.json").read_text())
     place = content
     for key in keys[:-1]:
@@ -315,7 +318,7 @@ def test_the_fingerprint_covers_what_a_service_starts_with(make_app, app_setting
     monkeypatch.setattr(apps.App, "units", property(lambda self: units))
     seen = [make_app().fingerprint()]
     assert make_app().fingerprint() == seen[0]
-    app = make_app(gunicorn=app_settings["gunicorn"] | {"threads": 8})
+    app = make_app(gunicorn=app_settings["gunicorn"] | {"threads": 3})
     seen.append(app.fingerprint())
     (app.config / "env").write_text('A="1"\n')
     seen.append(app.fingerprint())

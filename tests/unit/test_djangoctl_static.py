@@ -54,6 +54,17 @@ def test_under_a_plain_name_the_most_recently_published_release_wins(app, make_r
         assert published() == {name: content}
 
 
+@pytest.mark.parametrize("name", [".maintenance.html", ".maintenance.html/a.css"])
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_no_release_closes_or_opens_a_site(app, make_release, published, name, is_closed):
+    app.static.mkdir(exist_ok=True)
+    closed = {".maintenance.html": "closed"} if is_closed else {}
+    for path, text in closed.items():
+        (app.static / path).write_text(text)
+    assert publish(app, make_release(app, "one", {name: "x", "b.css": "b"})) == 1
+    assert published() == {**closed, "b.css": "b"}
+
+
 def test_files_of_the_same_length_and_date_are_compared_by_content(app, make_release, published):
     one, two = make_release(app, "one", {"a.css": "one"}), make_release(app, "two", {"a.css": "two"})
     for release in (one, two):

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -249,7 +250,7 @@ FAILURES = {
     [
         *((kind, "raises") for kind in KINDS),
         *((kind, failure) for kind in ("gthread", "no preload") for failure in ("answers 500", "hangs")),
-        ("asgi", "hangs"),
+        *((kind, "hangs") for kind in ("asgi", "gevent")),
     ],
 )
 def test_a_stand_in_that_is_not_healthy_is_never_ready(serve, kind, failure):
@@ -314,8 +315,14 @@ def test_a_service_starts_whatever_it_answers_itself(serve, kind, failure):
     assert "warm: GET / as shop.example.com: " in gunicorn.said
 
 
-@pytest.mark.parametrize("kind", ["gthread", "no preload", "asgi"])
-@pytest.mark.parametrize("sleep", ["time.sleep(60)", "__import__('ctypes').CDLL(None).sleep(60)"], ids=["python", "c"])
+PYTHON, C = "time.sleep(60)", "__import__('ctypes').CDLL(None).sleep(60)"
+
+
+# Under gevent the limit itself waits for what does not wait together with others, as gevent's own requests do.
+@pytest.mark.parametrize(
+    ("kind", "sleep"),
+    [*((kind, sleep) for kind in ("gthread", "no preload", "asgi") for sleep in (PYTHON, C)), ("gevent", PYTHON)],
+)
 def test_a_service_that_cannot_be_warmed_in_time_starts_without(serve, kind, sleep):
     """An exception would interrupt neither a library that waits nor an app that catches all."""
     gunicorn = serve(f"if path == '/away': {sleep}", kind, health={"path": "/away", "timeout": 1})
@@ -396,6 +403,38 @@ def test_what_the_master_has_opened_is_closed(serve, tmp_path):
     assert gunicorn.ask() == (200, "own")
     assert "warm: all workers share" not in gunicorn.said
     assert "warm: no worker has" not in gunicorn.said
+
+
+# Django's own handler sends the signals, and keeps a connection of each thread.
+QUERY = """
+import time
+from django.conf import settings
+settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db", "CONN_MAX_AGE": 60}},
+    SECRET_KEY="x", ALLOWED_HOSTS=["*"], ROOT_URLCONF="site_", MIDDLEWARE=[])
+import django
+django.setup()
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import connection
+from django.http import HttpResponse
+from django.urls import re_path
+def view(request):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    time.sleep(0.2)
+    return HttpResponse("answered")
+urlpatterns = [re_path("", view)]
+application = WSGIHandler()
+"""
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "asgi" not in kind])
+def test_no_request_gets_the_connection_of_another_one(serve, kind):
+    """Where the app was imported before gevent has patched threads, all requests of a worker had the same one."""
+    gunicorn = serve(text=QUERY, kind=kind, workers=1)
+    gunicorn.wait(1)
+    with ThreadPoolExecutor() as visitors:  # at the same time: the view waits
+        answers = [visitors.submit(gunicorn.ask) for _count in range(3)]
+    assert [answer.result() for answer in answers] == [(200, "answered")] * 3, gunicorn.said
 
 
 def test_what_is_left_open_is_named(serve, tmp_path):

@@ -291,6 +291,22 @@ def test_a_pooler_stands_beside_the_database(environment, place):
     }, "migrations and commands have what they had"
 
 
+@pytest.mark.parametrize(
+    ("database", "found"),
+    [
+        ({"engine": "postgresql"}, "shop"),
+        ({"url": "postgresql://u@db.test/x"}, "shop"),
+        ({"url": "postgis://u@db.test/x"}, "shop"),
+        ({"url": "mysql://u@db.test/x"}, None),
+        ({}, None),
+    ],
+)
+def test_connections_to_postgresql_have_the_app_s_name(environment, database, found):
+    assert environment(database=database).get("PGAPPNAME") == found
+    if found:
+        assert environment(database=database, environment={"PGAPPNAME": "mine"})["PGAPPNAME"] == "mine"
+
+
 def test_a_url_of_the_inventory_refers_to_the_parts(environment):
     mine = {"DATABASE_URL": "postgis://${DATABASE_USER}@/shop?host=${DATABASE_HOST}"}
     found = environment(database={"engine": "postgresql", "pooler": "pgbouncer"}, environment=mine)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from ansible.inventory.manager import InventoryManager
 from ansible.template import trust_as_template
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
+from loading import load
 from test_role_django import ENTRIES, shop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,11 +37,7 @@ def block() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def plain() -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
     """What the action plugin makes of entries; it refuses those that contradict themselves."""
-    spec = importlib.util.spec_from_file_location("tree_action", ROOT / "plugins/action/tree.py")
-    assert spec is not None
-    assert spec.loader is not None
-    action = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(action)
+    action = load("plugins/action/tree.py")
     plugin = action.ActionModule.__new__(action.ActionModule)
 
     def run(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

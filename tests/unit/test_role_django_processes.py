@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import re
 import shlex
@@ -17,6 +16,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import trust_as_template
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems import django_problems
+from loading import load
 from test_role_django import ENTRIES, remembered, shop, unit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,19 +34,10 @@ COMMANDS = [
 ]
 
 
-def load(kind: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"tree_{kind}", ROOT / "plugins" / kind / "tree.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
 @pytest.fixture(scope="session")
 def unit_files(evaluate, render):
     """All unit files of an app by name, as the role's entries make them."""
-    expand = load("action").ActionModule._expand
+    expand = load("plugins/action/tree.py").ActionModule._expand
 
     @remembered
     def run(app: dict[str, Any], **variables: Any) -> dict[str, str]:

@@ -579,6 +579,18 @@ def test_what_names_a_release_stays_as_it_is(case):
     assert json.dumps(found, sort_keys=True) == json.dumps(case["build"], sort_keys=True)
 
 
+@pytest.mark.parametrize(
+    ("app", "wanted"),
+    [
+        (shop(gunicorn={"worker_class": "gevent"}), "gevent"),
+        (shop(gunicorn={"worker_class": "sync"}), None),  # else every app would get another release
+        (shop(asgi="shop.asgi", gunicorn={"worker_class": "gevent"}), None),
+    ],
+)
+def test_packages_of_gevent_are_part_of_the_release(app, wanted):
+    assert django_settings(app)["settings"]["build"].get("worker_class") == wanted
+
+
 def test_packages_are_those_of_the_role_of_the_app_and_of_the_others():
     given = {
         "django_app": shop(system_packages=["libpq5", "git"], build_packages="gcc"),

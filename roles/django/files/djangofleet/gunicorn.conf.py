@@ -8,13 +8,18 @@ import sys
 
 with open(os.environ["DJANGOFLEET_APP"]) as handle:
     app = json.load(handle)
+if app["gunicorn"]["worker_class"] == "gevent":
+    # Gunicorn does it in each worker. What a preloaded app has imported by then keeps what is local to threads, and all
+    # requests of a worker would share that: a connection of Django's first of all.
+    importlib.import_module("gevent.monkey").patch_all()
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 warm = importlib.import_module("djangoctl.warm")
+named = importlib.import_module("djangoctl.named")
+sizing = importlib.import_module("djangoctl.sizing")
 del sys.path[0]
 
 settings = app["gunicorn"]
-# https://gunicorn.org/reference/settings/ recommends (2 x cores) + 1 workers, and says that 4 to 12 are enough.
-workers = settings.pop("workers") or min(2 * len(os.sched_getaffinity(0)) + 1, 12)
+workers = settings.pop("workers") or sizing.auto_workers(settings["worker_class"], sizing.processors(), sizing.memory())
 # Workers write a heartbeat file. On a disk, it blocks them when the disk is busy.
 worker_tmp_dir = "/dev/shm"  # noqa: S108
 control_socket_disable = True
@@ -39,6 +44,7 @@ def on_starting(server):
 def post_worker_init(worker):
     """Mark the worker as ready. djangoctl waits for the marks before it stops the stand-in."""
     given("post_worker_init", worker)
+    named.name_release(worker, os.environ.get("RELEASE_ID", ""))
     warm.start_worker(worker, app)
     if directory := os.environ.get("RUNTIME_DIRECTORY"):
         open(os.path.join(directory, f"worker-{worker.pid}"), "w").close()

@@ -49,7 +49,12 @@ KINDS = {
     dict: (dict, "a mapping"),
 }
 # What an earlier version of the role did not write.
-ADDED: dict = {"version": int, "path": str, "site": {"domains": TEXTS, "port": int, "tls": bool}}
+ADDED: dict = {
+    "version": int,
+    "path": str,
+    "site": {"domains": TEXTS, "port": int, "tls": bool},
+    "site_cache": {"path": str, "purge_on_release": bool},
+}
 # Without these the live release cannot start. Whatever else is missing must not keep it down.
 ESSENTIAL = ("name", "unit", "root", "build")
 
@@ -146,6 +151,11 @@ class App:
     def site(self) -> dict:
         """Where Nginx of this host serves the app: `domains`, `port` and `tls`; empty if it does not."""
         return self.settings.get("site") or {}
+
+    @property
+    def cache(self) -> dict:
+        """Where Nginx of this host keeps pages of the app: `path` and `purge_on_release`; empty if it keeps none."""
+        return self.settings.get("site_cache") or {}
 
     def variable(self, key: str) -> str:
         """A setting of the app as the inventory names it, django_apps[shop].key, if the role was told."""

@@ -20,6 +20,7 @@ from .app import App
 from .compress import compress
 from .detect import detect
 from .errors import BuildError
+from .pages import ROOM
 from .release import BUILDING, FAILED, GOOD, Release, now
 from .requirements import Reader
 from .steps import SCRATCH, Steps, cause, untouched
@@ -27,6 +28,7 @@ from .systemd import Systemd
 from .venv import Installation
 
 PROBE = Path(__file__).with_name("probe.py")
+RENDER = Path(__file__).with_name("render.py")
 FACTS_LIMIT = 10_000_000  # bytes
 # What the probe tells, as empty values of the type that each has.
 FACTS = {
@@ -154,6 +156,7 @@ class Build:
         self.run_hooks("build", build["hooks"])
         if build["hooks"]:  # they may have written modules
             self.manage(["python", "-m", "compileall", "-q", "."])
+        self.render_pages()
         tree.give(self.tree, steps.root)
         self.compress()
         kept = ("python", "django", "static_url", "database", "migrations", "leaves", "warnings", "deploy_check")
@@ -322,6 +325,15 @@ class Build:
         self.steps.check(self.app.build["interface"], found, result, hint)
 
     # Static files
+
+    def render_pages(self) -> None:
+        """Make pages of the project's templates, which are published with the static files."""
+        pages = self.app.build.get("error_pages", {})
+        if pages:
+            words = [f"{status}={name}" for status, name in sorted(pages.items())]
+            result = self.manage(["python", str(RENDER), str(self.steps.seen(self.static / ROOM)), *words])
+            raised = cause(self.steps.output())
+            self.steps.check("error_pages", f"cannot be rendered{f': {raised}' if raised else ''}", result)
 
     def compress(self) -> None:
         """Compress the static files. The tree belongs to root by now, so nobody can change it any more."""

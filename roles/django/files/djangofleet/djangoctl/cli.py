@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import __version__, atomic, backups, health, launch, output, swap, tree, units
+from . import __version__, atomic, backups, cached, health, launch, output, pages, swap, tree, units
 from . import release as releases
 from .app import App, load, load_for, names
 from .build import Source, build
@@ -41,6 +41,7 @@ djangoctl manages the releases of the Django apps on this host. Run it as root.
   djangoctl shop rollback --dry-run  which release a rollback would activate
   djangoctl shop rollback            put the previous release live again
   djangoctl shop activate <id>       put another release live
+  djangoctl shop purge --url /news/  remove a page from the cache of Nginx; `--prefix /news/`, `--all`
   djangoctl shop maintenance on      show visitors a maintenance page; `off` ends it
   djangoctl shop manage shell        run manage.py as the service runs
 
@@ -285,12 +286,23 @@ def do_maintenance(app: App, options: argparse.Namespace) -> dict:
         with tree.directory(app.static) as static:
             with interruptible():  # nothing has begun
                 fcntl.flock(static, fcntl.LOCK_EX)  # it goes beside a deploy, and one at a time
-            atomic.write(app.maintenance, output.maintenance_page(options.message))
+            atomic.write(app.maintenance, pages.maintenance_page(app, options.message))
     else:
         app.maintenance.unlink(missing_ok=True)
     if wanted != before:
         audit(app, f"maintenance {options.switch}")
     return {"app": app.name, "maintenance": wanted, "changed": wanted != before}
+
+
+def do_purge(app: App, options: argparse.Namespace) -> dict:
+    """Remove pages from the cache of the app's site, so that the next visitor gets new ones."""
+    chosen = {key: value for key, value in (("url", options.url), ("prefix", options.prefix)) if value}
+    if not (chosen or options.all):
+        raise ConfigError("an empty text names no page", hint="give a URL or a path, or --all")
+    removed = cached.purge(app, **chosen, dry_run=options.dry_run)
+    if removed and not options.dry_run:
+        audit(app, "purge", **(chosen or {"all": True}), removed=removed)
+    return {"app": app.name, "changed": removed > 0, "removed": removed}
 
 
 def do_prune(app: App, options: argparse.Namespace) -> dict:
@@ -413,6 +425,12 @@ def parser() -> argparse.ArgumentParser:
     command = add("maintenance", do_maintenance, "show visitors a maintenance page instead of the site", finishes=True)
     command.add_argument("switch", choices=["on", "off"])
     command.add_argument("--message", default="We are at work here and will be back soon.")
+    command = add("purge", do_purge, "remove pages from the cache that Nginx keeps of the app's site")
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument("--url", help="one page, with all of its variants; a path means it on all domains")
+    what.add_argument("--prefix", help="all pages whose URL, or path, begins so")
+    what.add_argument("--all", action="store_true", help="all pages")
+    command.add_argument("--dry-run", action="store_true", help="count them and remove none")
     add("prune", do_prune, "remove old releases beyond the number to keep", finishes=True)
     command = add(
         "remove", do_remove, "stop the app and remove its units and configuration; its data stays", finishes=True

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from . import atomic, output, swap, workers
+from . import atomic, pages, swap, workers
 from . import release as releases
 from .app import App, load
 from .errors import ConfigError, CtlError, MoveError
@@ -350,7 +350,7 @@ def paused(app: App, system: Systemd, source: dict) -> Iterator[Pause]:
     pause = Pause()
     try:
         if not was_shown:
-            atomic.write(app.maintenance, output.maintenance_page(MESSAGE))
+            atomic.write(app.maintenance, pages.maintenance_page(app, MESSAGE))
         workers.stop(load(app.name, pinned=True), system)
         system.end(app, "manage")
         yield pause

@@ -1,8 +1,7 @@
-"""What djangoctl prints: results and failures, as text or as JSON, and the page of a closed site."""
+"""What djangoctl prints: results and failures, as text or as JSON."""
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import re
@@ -13,21 +12,8 @@ from typing import Any
 from . import backups
 from .errors import CtlError
 
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Maintenance</title>
-<style>:root{{color-scheme:light dark}}
-body{{font:1.2rem/1.5 system-ui;max-width:36rem;margin:20vh auto;padding:0 1rem}}</style>
-<h1>Maintenance</h1>
-<p>{message}</p>
-</html>
-"""
-
 # What may not be printable: all but ASCII, and of that all control characters but newline and tab.
 DOUBTFUL = re.compile(r"[^\n\t\x20-\x7e]")
-
-
-def maintenance_page(message: str) -> str:
-    return PAGE.format(message=html.escape(message))
 
 
 def report(error: CtlError, as_json: bool) -> int:

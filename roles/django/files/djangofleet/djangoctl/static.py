@@ -45,10 +45,11 @@ def publish(app: App, release: Release, *, replace: bool = True) -> int:
     if source is None:
         return 0
     return sum(
-        _place(Path(directory, name), app.static / os.path.relpath(os.path.join(directory, name), source), replace)
+        _place(path, app.static / path.relative_to(source), replace)
         for directory, _names, files in os.walk(source)
-        for name in files
-        if stat.S_ISREG(os.lstat(os.path.join(directory, name)).st_mode)
+        for path in (Path(directory, name) for name in files)
+        # The page of a closed site is the operator's: a file of its name closes the site, a directory opens it.
+        if stat.S_ISREG(path.lstat().st_mode) and path.relative_to(source).parts[0] != app.maintenance.name
     )
 
 

@@ -18,12 +18,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import cached, units, workers
 from . import release as releases
-from . import units, workers
 from .app import App, load, parsed
 from .atomic import write
 from .errors import ActivationError, ConfigError, GateError, refused
 from .hooks import run_hooks
+from .lock import say
 from .prune import prune
 from .release import GOOD, Release, now, point, read_json, write_json
 from .static import publish
@@ -110,6 +111,7 @@ def activate(
         _restart_service(app, release, before, previous_pin, sockets, system)
     finally:  # also on a full disk: visitors must not see for a while what is not live
         _stop_stand_in(app, system)
+        _purge_pages(app)
     units.remove_others(app, sockets, system)
     _record_live(app, release, sockets, bad=before if rolls_back else None)
     run_hooks(app, release, system, "after_activate")
@@ -190,6 +192,19 @@ def _record_live(app: App, release: Release, sockets: list[str], bad: str | None
             "done": False,
         },
     )
+
+
+def _purge_pages(app: App) -> None:
+    """Show visitors the pages of what is live. Whatever was before has drained: no page of it comes after this.
+
+    A failure keeps no release from going live.
+    """
+    if not app.cache.get("purge_on_release"):
+        return
+    try:
+        cached.purge(app)
+    except OSError as error:
+        say(f"{app.name}: pages of the release before may still be in the cache of Nginx: {error}")
 
 
 def _record_done(app: App) -> None:

@@ -24,6 +24,7 @@ from .requirements import Requirements
 from .steps import Steps
 
 GUNICORN = Path(__file__).parent.with_name("requirements") / "gunicorn.txt"
+GEVENT = GUNICORN.with_name("gevent.txt")
 NOT_INSTALLED = "could not be installed"
 CACHE_LIMIT = 2_000_000_000  # bytes of uv's cache, beyond which it keeps only what was compiled on this host
 WHEEL = re.compile(r"(?P<file>.+\.whl)(?P<extras>\[[^\]]*\])?")
@@ -84,6 +85,7 @@ class Installation:
             "requirements": [requirements.kind, requirements.texts],
             "package": [_digest_of(self.wheel[0]), self.wheel[1]] if self.wheel else without_login(self.package)[0],
             "release": self.steps.release.id if requirements.is_local else "",
+            **({"gevent": _digest_of(GEVENT)} if self._needs_gevent() else {}),
         }
         return hashlib.sha256(json.dumps(material, sort_keys=True).encode()).hexdigest()[:20]
 
@@ -137,6 +139,11 @@ class Installation:
             self.pip(path, "source.package", *self._constraints(), *words, given=requirement, environment=environment)
         if not os.path.lexists(path / "bin" / "gunicorn"):
             self.pip(path, "gunicorn", "--requirement", str(GUNICORN))
+        if self._needs_gevent() and not list(path.glob("lib/python3*/site-packages/gevent")):
+            self.pip(path, "gunicorn.worker_class", "--requirement", str(GEVENT))
+
+    def _needs_gevent(self) -> bool:
+        return self.app.build.get("worker_class") == "gevent"
 
     def _packaged(self) -> str:
         """The requirement to install. A wheel is copied into the release, where the build may read it."""

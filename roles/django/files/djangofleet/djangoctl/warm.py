@@ -27,8 +27,8 @@ from urllib.parse import urljoin, urlsplit
 
 from . import gate
 
-# These run requests in threads or one after the other, as the master does. The others patch modules or have an event
-# loop in each worker: what the master had opened would belong to none.
+# These run requests in threads or one after the other, as the master does. The others have an event loop in each
+# worker: what the master had opened would belong to none.
 WARM_IN_MASTER = ("sync", "gthread")
 REDIRECTS = 2
 STARTED_WITH = dict(os.environ)
@@ -110,6 +110,8 @@ def start_worker(worker: Any, app: Mapping[str, Any]) -> None:
     seconds = min(app["health"]["timeout"], worker.timeout or float("inf"))
     with _limit(seconds, partial(_end_cold, worker.log)):
         _visit_all(worker.log, app, partial(_ask, worker.app.wsgi(), app, **run))
+    if app["gunicorn"]["worker_class"] == "gevent":
+        _try(worker.log, _close_databases)  # no request gets what this greenlet has opened
 
 
 def _ask(application: Any, app: Mapping[str, Any], path: str, **options: Any) -> gate.Answer:
