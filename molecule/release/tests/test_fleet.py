@@ -4,10 +4,12 @@ import subprocess
 from contextlib import contextmanager
 
 import fleet
+import pytest
 from variants import BUILD, HELD, MOOD, NO_HELD, project, replace
 
 FIRST, SECOND = fleet.HOSTS
 HOLDERS = "select pid from pg_stat_activity where query like '%pg_sleep(120)%' and wait_event = 'PgSleep'"
+in_full = pytest.mark.skipif(not fleet.PROVE, reason="unit tests see the same beside fakes: make prove has it")
 SLEEPERS = "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(120)%'"
 
 
@@ -188,6 +190,7 @@ def secrets() -> dict[str, str]:
     return fleet.both(lambda host: fleet.on(host, "cat", "/etc/djangofleet/ledger/secret").stdout)
 
 
+@in_full
 def test_secret_key_is_made_once():
     """The scenario takes its hosts for sites of their own, so each has made a key. Visitors notice no change of it."""
     before = secrets()
@@ -216,6 +219,7 @@ def test_secret_key_is_made_once():
     assert f"SECRET_KEY={key}" == after[SECOND].strip(), "the service runs with the key of before"
 
 
+@in_full
 def test_check_mode_rehearses_with_what_would_be_written():
     """New code and the variable that it needs come in one run; neither is left behind."""
     publish("needy", {"guestbook/settings.py": "\nimport os\n\nNEEDED = os.environ['LEDGER_NEEDS']\n"})

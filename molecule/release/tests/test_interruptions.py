@@ -18,7 +18,8 @@ POINTS = {
 }
 KILLS = 5 if fleet.PROVE else 2
 # What was in hand of a process that is killed may be asked of another one, unless it writes.
-READERS = ("--connections=6", "--pause=0.05")
+CONNECTIONS = 6
+READERS = (f"--connections={CONNECTIONS}", "--pause=0.05")
 
 
 def words_to(host: str, point: str) -> tuple[list[str], int]:
@@ -76,7 +77,7 @@ def test_killed_process(victim, figure):
             fleet.wait(lambda number=number: len(workers()) == number, 30, f"all workers of {host} again")
         return max(took)
 
-    with fleet.visitors(*READERS, cut=KILLS):
+    with fleet.visitors(*READERS, cut=KILLS * (CONNECTIONS if victim == "master" else 1)):
         took = fleet.both(kill)
     figure(f"seconds until a host answered after kill -9 of a {victim}, worst of {KILLS}", max(took.values()))
 
@@ -102,7 +103,7 @@ def test_bad_environment_is_not_what_a_crashed_master_starts_with():
             allow(host, "guestbook.test")
         assert not fleet.ctl(host, "guestbook", "status")["restart_pending"]
 
-    with fleet.visitors(*READERS, cut=1):
+    with fleet.visitors(*READERS, cut=CONNECTIONS):
         fleet.both(one)
 
 

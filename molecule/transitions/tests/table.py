@@ -59,6 +59,9 @@ ENVIRONMENT = "tr '\\0' '\\n' </proc/$(systemctl show -P MainPID django-guestboo
 PINNED = "tr -d '\\n ' </etc/djangofleet/guestbook/live/app.json"
 NGINX = "nginx -T 2>/dev/null | tr -d '\"'"
 FIREWALL = "nft list ruleset"
+SSHD = "mkdir -p /run/sshd && sshd -T"
+BANS = "cat /etc/fail2ban/jail.d/djangofleet.conf"
+JAILS = {f"nginx_{kind}": f"djangofleet-nginx-{kind}" for kind in ("auth", "scan", "errors", "limit")}
 UPGRADES = "cat /etc/apt/apt.conf.d/*unattended-upgrades*"
 JOURNAL = "cat /etc/systemd/journald.conf.d/djangofleet.conf"
 # Where Nginx reads certificates, for one that is of no site.
@@ -74,6 +77,7 @@ FILES = Reason("belongs to an item of a list that is wired: unit tests and scena
 WIRED = Reason("set by the playbooks, from options that change here")
 LISTENING = ("listen_addresses", "certificate_file", "key_file")
 BROUGHT = Reason("a certificate that is brought: scenario default has one")
+ACME = Reason("an authority that signs: scenario edge has one")
 SOURCE = Reason("another source is another release: scenarios release and projects")
 ONE_RUN = Reason("said for one run")
 TRUST = Reason("another authority is one that no visitor trusts yet")
@@ -97,11 +101,41 @@ HOST: dict[str, Change | Reason] = {
     "host_firewall_ssh_ports": Change([22], [22, 2222], FIREWALL, "2222"),
     "host_firewall_ssh_sources": Change([], ["192.0.2.0/24"], FIREWALL, r"192\.0\.2\.0/24"),
     "host_firewall_allowed_tcp_ports": Change([80, 443], [80, 443, 9000], FIREWALL, "9000"),
+    "host_firewall_allowed_udp_ports": Change([], [9443], FIREWALL, r"udp dport 9443"),
+    "host_app_firewall_allowed_tcp_ports": WIRED,
+    "host_app_firewall_allowed_udp_ports": WIRED,
     "host_firewall_rules[].port": Change(None, "5353", FIREWALL, "5353"),
     "host_firewall_rules[].protocol": Change(None, "udp", FIREWALL, "udp dport 5353"),
     "host_firewall_rules[].sources": Change(None, ["198.51.100.7"], FIREWALL, r"198\.51\.100\.7"),
     "host_firewall_rules[].comment": Change(None, "names", "cat /etc/nftables.d/*", "names"),
     "host_firewall_log_enabled": Change(False, True, FIREWALL, "log prefix"),
+    "host_ssh_enabled": SWITCHED_OFF,
+    "host_ssh_settings": Change({}, {"MaxAuthTries": 3}, SSHD, "maxauthtries 3"),
+    "host_ssh_allowed_users": Change([], ["root"], SSHD, "allowusers root"),
+    "host_ssh_allowed_groups": Change([], ["root"], SSHD, "allowgroups root"),
+    "host_bans_enabled": SWITCHED_OFF,
+    "host_bans_time": Change("1h", "2h", BANS, r"bantime = 2h"),
+    "host_bans_longest_time": Change("7d", "9d", BANS, r"bantime\.maxtime = 9d"),
+    # Whoever visits in the meantime is not banned.
+    "host_bans_ignored": Change(
+        ["0.0.0.0/0"], ["0.0.0.0/0", "2001:db8::/32"], "fail2ban-client get sshd ignoreip", "2001:db8::"
+    ),
+    "host_bans_jails.sshd.enabled": Reason("its other options change"),
+    "host_bans_jails.sshd.max_retry": Change(5, 6, "fail2ban-client get sshd maxretry", "^6$"),
+    "host_bans_jails.sshd.find_time": Change("10m", "20m", "fail2ban-client get sshd findtime", "^1200$"),
+    # Off in the second round, in which Nginx has a proxy in front
+    **{
+        f"host_bans_jails.{name}.enabled": Change(
+            True, False, f"fail2ban-client status {jail} >/dev/null 2>&1 || echo off", "^off$"
+        )
+        for name, jail in JAILS.items()
+    },
+    **{
+        f"host_bans_jails.{name}.{option}": Reason("of a jail that is off in the second round: unit tests")
+        for name in JAILS
+        for option in ("max_retry", "find_time")
+    },
+    **{f"host_app_bans.{name}": WIRED for name in ("log", "ports", "trusted", "ignored")},
     "host_upgrades_enabled": SWITCHED_OFF,
     "host_upgrades_origins": Change(None, ["origin=Debian,codename=other"], UPGRADES, "codename=other"),
     "host_upgrades_excluded_packages": Change([], ["nginx"], UPGRADES, r'"\^nginx\$"'),
@@ -152,9 +186,23 @@ CERTIFICATE: dict[str, Change | Reason] = {
     "certificate_authority_certificate": TRUST,
     "certificate_authority_host": Reason("another authority, of several hosts: scenario data has one"),
     "certificate_app_authority_host": WIRED,
-}
+    **{
+        f"certificate_certificates[].{name}": ACME
+        for name in ("challenge", "profile", "dns.plugin", "dns.package", "dns.credentials", "dns.propagation_seconds",
+                     "dns.auth_hook", "dns.cleanup_hook")
+    },
+    **{
+        f"certificate_acme_{name}": ACME
+        for name in ("email", "directory_url", "eab_key_id", "eab_hmac_key", "ca_bundle", "profile", "webroot",
+                     "calendar", "random_delay", "check_enabled", "check_address", "check_port", "index_url",
+                     "index_ca_bundle")
+    },
+    **{f"certificate_app_acme_{name}": WIRED for name in ("webroot", "index_url", "index_ca_bundle")},
+}  # fmt: skip
 
 ROOM = "https://guestbook.test/hello"
+USERS = "cat /etc/nginx/users/guestbook.*"
+SERVERS = Reason("an app on several servers: scenario edge has one")
 NGINX_SITE: dict[str, Change | Reason] = {
     "name": IDENTITY,
     "domains": WIRED,
@@ -171,6 +219,15 @@ NGINX_SITE: dict[str, Change | Reason] = {
     "upstream.servers": WIRED,
     "upstream.keepalive": Change(0, 8, NGINX, "keepalive 8;"),
     "upstream.keepalive_timeout": Change("5s", "7s", NGINX, "keepalive_timeout 7s;"),
+    "upstream.method": Change("round_robin", "sticky", NGINX, r"map \$cookie_sessionid \$sticky_guestbook"),
+    "upstream.hash_key": SERVERS,
+    "upstream.sticky_cookie": Change(None, "sessionid", NGINX, r"map \$cookie_sessionid \$sticky_guestbook"),
+    "upstream.server_options[].address": SERVERS,
+    "upstream.server_options[].weight": SERVERS,
+    "upstream.server_options[].backup": SERVERS,
+    "upstream.server_options[].down": SERVERS,
+    "upstream.server_options[].max_fails": SERVERS,
+    "upstream.server_options[].fail_timeout": SERVERS,
     "static[].url": WIRED,
     "static[].path": WIRED,
     "static[].links": FILES,
@@ -179,6 +236,7 @@ NGINX_SITE: dict[str, Change | Reason] = {
     "media[].path": WIRED,
     "media[].links": FILES,
     "media[].scripts": FILES,
+    "media[].private": FILES,
     "headers": Change({}, {"X-Round": "second"}, ask("https://guestbook.test/"), "(?i)x-round: second"),
     "forwarded_proto_header": Change(
         None, "X-Forwarded-Protocol", NGINX, r"proxy_set_header X-Forwarded-Protocol \$djangofleet_proto"
@@ -192,7 +250,64 @@ NGINX_SITE: dict[str, Change | Reason] = {
     "client_max_body_size": Change(None, "3m", NGINX, "client_max_body_size 3m;"),
     "proxy_read_timeout": Change(None, "62s", NGINX, "proxy_read_timeout 62s;"),
     "buffering": Change(True, False, NGINX, "proxy_buffering off;"),
+    "error_pages": Reason("wired from the app's own, which changes here"),
     "extra_config": Change(None, "# the second\n", NGINX, "# the second"),
+    "rate_limit.rate": Change("500r/s", "600r/s", NGINX, "rate=600r/s"),
+    "rate_limit.burst": Change(900, 950, NGINX, "burst=950"),
+    "rate_limit.delay": Change(None, 940, NGINX, "delay=940"),
+    "rate_limit.key": Change("address", "header X-Key", NGINX, r"map \$http_x_key"),
+    "rate_limits[].path": Change("/limited", "/limited-more", NGINX, r"~\^/limited\W+more"),
+    "rate_limits[].match": Change("prefix", "exact", NGINX, r"~\^/limited\W+more\W+z "),
+    "rate_limits[].rate": Change("70r/s", "80r/s", NGINX, "rate=80r/s"),
+    "rate_limits[].burst": Change(70, 80, NGINX, "limit_guestbook_0 burst=80"),
+    "rate_limits[].delay": Change(None, 8, NGINX, "burst=80 delay=8"),
+    "rate_limits[].key": Change("address", "path", NGINX, r"~\^/limited\W+more\W+z \$uri"),
+    "allow": Change([], ["0.0.0.0/0"], NGINX, r"128\.0\.0\.0/1 ;"),
+    "deny": Change([], ["192.0.2.99"], NGINX, r"192\.0\.2\.99/32 1;"),
+    "methods": Change([], ["GET", "POST", "OPTIONS"], NGINX, "default GET, POST, OPTIONS, HEAD;"),
+    "access[].path": Change("/kept", "/kept-more", NGINX, r"~\^/kept\W+more"),
+    "access[].match": Change("prefix", "exact", NGINX, r"~\^/kept\W+more\W+z "),
+    "access[].allow": Change(None, ["198.51.100.1"], NGINX, r"198\.51\.100\.1/32 ;"),
+    "access[].deny": Change(["198.51.100.2"], ["198.51.100.3"], NGINX, r"198\.51\.100\.3/32 1;"),
+    "access[].methods": Change(None, ["PUT"], NGINX, "default PUT;"),
+    "basic_auth[].path": Change("/secret", "/secret-more", ask("https://guestbook.test/secret-more"), "HTTP/2 401"),
+    "basic_auth[].match": Change("exact", "prefix", ask("https://guestbook.test/secret-more/x"), "HTTP/2 401"),
+    "basic_auth[].realm": Change(
+        "One", "Two", ask("https://guestbook.test/secret-more"), '(?i)www-authenticate: Basic realm="Two"'
+    ),
+    "basic_auth[].users[].name": Change("ada", "bob", USERS, "^bob:"),
+    "basic_auth[].users[].password_hash": Change("$6$first$x", "$6$second$x", USERS, r"\$6\$second"),
+    "open_paths": Change(None, ["/open"], NGINX, r"~\^/open\W+z "),
+    "blocked_paths_enabled": Change(False, True, NGINX, r"\$blocked_guestbook"),
+    "bots[].name": Change("RoundBot", "OtherBot", NGINX, "OtherBot"),
+    "bots[].policy": Change("deny", "limit", NGINX, "limit OtherBot;"),
+    "robots.mode": Change("app", "policy", ask("https://guestbook.test/robots.txt"), "HTTP/2 200"),
+    "robots.disallow": Change(None, ["/away"], NGINX, "Disallow: /away"),
+    "robots.sitemaps": Change(
+        None, ["https://guestbook.test/map.xml"], NGINX, "Sitemap: https://guestbook.test/map.xml"
+    ),
+    "request_buffering": Change(True, False, NGINX, "proxy_request_buffering off;"),
+    "app_locations[].path": Change(None, "/live/", NGINX, "location = /live/ {"),
+    "app_locations[].match": Change(None, "exact", NGINX, "location = /live/ {"),
+    "app_locations[].buffering": Change(None, True, NGINX, "proxy_buffering on;"),
+    "app_locations[].request_buffering": Change(None, True, NGINX, "proxy_request_buffering on;"),
+    "app_locations[].read_timeout": Change(None, "63s", NGINX, "proxy_read_timeout 63s;"),
+    "app_locations[].client_max_body_size": Change(None, "4m", NGINX, "client_max_body_size 4m;"),
+    "cache.enabled": Change(False, True, "ls /var/cache/nginx/sites", "^guestbook$"),
+    "cache.valid": Change("", "1s", NGINX, "proxy_cache_valid 200 301 302 404 1s;"),
+    "cache.key": Change("", "$cookie_theme", NGINX, r"request_uri \$cookie_theme;"),
+    "cache.bypass_cookies": Change(["sessionid"], ["sessionid", "other"], NGINX, r"sessionid\|other"),
+    "cache.bypass_headers": Change(["Authorization"], ["X-Api-Key"], NGINX, r"\$http_x_api_key"),
+    "cache.paths": Change([], ["/kept/"], NGINX, r"~\^/kept/ ;"),
+    "cache.except_paths": Change([], ["/mine/"], NGINX, r"~\^/mine/ 1;"),
+    "cache.stale_while_revalidate": Change(False, True, NGINX, "proxy_cache_background_update on;"),
+    "cache.stale_if_error": Change(True, False, NGINX, "proxy_cache_use_stale updating;"),
+    "cache.inactive": Change("10m", "9m", NGINX, "inactive=9m"),
+    "cache.max_size": Change("256m", "64m", NGINX, "max_size=64m"),
+    "cache.min_uses": Change(1, 2, NGINX, "proxy_cache_min_uses 2;"),
+    "cache.lock": Change(False, True, NGINX, "proxy_cache_lock on;"),
+    "cache.lock_timeout": Change("1s", "2s", NGINX, "proxy_cache_lock_timeout 2s;"),
+    "cache.purge_on_release": Change(True, False, PINNED, '"purge_on_release":false'),
 }
 
 NGINX_ROLE: dict[str, Change | Reason] = {
@@ -211,12 +326,14 @@ NGINX_ROLE: dict[str, Change | Reason] = {
     "nginx_ipv6_enabled": Reason("the test hosts have no IPv6"),
     "nginx_real_ip.trusted": Change([], ["192.0.2.1"], NGINX, r"set_real_ip_from 192\.0\.2\.1;"),
     "nginx_real_ip.header": Change("X-Forwarded-For", "X-Real-IP", NGINX, "real_ip_header X-Real-IP;"),
+    "nginx_real_ip.request_id": Change(None, True, NGINX, r"add_header X-Request-ID \$djangofleet_request_id"),
     "nginx_real_ip.passed_headers": Change(
         [], ["X-Forwarded-User"], NGINX, r"proxy_set_header X-Forwarded-User \$djangofleet_passed"
     ),
     "nginx_headers": Change(
         {}, {"Referrer-Policy": "no-referrer"}, "cat /etc/nginx/djangofleet/maps.conf", "no-referrer"
     ),
+    "nginx_static_policy": Change(None, "base-uri 'none'", NGINX, "Content-Security-Policy base-uri 'none' always"),
     "nginx_media_policy": Change(None, "sandbox", NGINX, "default sandbox;"),
     "nginx_media_pdf_policy": Change(None, "", NGINX, "application/pdf ;"),
     "nginx_connections_per_address": Reason("the site's own stands before it in the second round"),
@@ -232,9 +349,24 @@ NGINX_ROLE: dict[str, Change | Reason] = {
     "nginx_gzip_enabled": Change(True, False, f"{NGINX} | grep -c '^gzip on'", "^0$"),
     "nginx_brotli_enabled": Change(True, False, f"{NGINX} | grep -c 'brotli.* on;'", "^0$"),
     "nginx_access_log_enabled": Change(True, False, f"{NGINX} | grep -c '^access_log /'", "^0$"),
+    "nginx_log_masked_parameters": Change(None, ["shibboleth"], NGINX, "shibboleth"),
+    "nginx_log_retention_days": Change(14, 7, "cat /etc/logrotate.d/nginx", "rotate 7"),
     "nginx_error_log_level": Change("warn", "notice", NGINX, r"error_log .* notice;"),
     "nginx_extra_packages": PACKAGE,
     "nginx_http_config": Change("", "# of the second round\n", NGINX, "# of the second round"),
+    "nginx_real_ip.trusted_files": Change(
+        [], ["{{ project_directory }}/molecule/edge/ranges.txt"], NGINX, r"set_real_ip_from 127\.0\.0\.5/32;"
+    ),
+    "nginx_tls_profile": Change("intermediate", "modern", NGINX, "ssl_protocols TLSv1.3;"),
+    "nginx_http3_enabled": Reason("a choice of Debian 13 alone: scenario edge has it"),
+    "nginx_large_client_header_buffers.number": Change(4, 8, NGINX, "large_client_header_buffers 8 "),
+    "nginx_large_client_header_buffers.size": Change("8k", "16k", NGINX, "large_client_header_buffers 8 16k;"),
+    "nginx_max_uri_length": Change(8000, 7000, NGINX, r"~\^\.\{7000\}"),
+    "nginx_blocked_paths": Change(None, ["^/second-round/"], NGINX, r"~\*\^/second-round/ 1;"),
+    "nginx_bots[].name": Change("HostBot", "HostOtherBot", NGINX, "HostOtherBot"),
+    "nginx_bots[].policy": Change("deny", "limit", NGINX, "limit HostOtherBot;"),
+    "nginx_bot_rate_limit.rate": Change("1r/s", "9r/s", NGINX, "rate=9r/s"),
+    "nginx_bot_rate_limit.burst": Change(5, 9, NGINX, "guestbook_bots burst=9"),
 }
 
 BUSY, TOCK = "-busy@2.service", "-tock.timer"
@@ -266,6 +398,8 @@ APP: dict[str, Change | Reason] = {
     "static_root": SOURCE,
     "static_url": Change("/static/", "/assets/", ask(STATIC.format("/assets")), "HTTP/2 200"),
     "media_root": SOURCE,
+    "media.private": Change([], ["invoices/"], NGINX, r"location \^~ /\S+/invoices/"),
+    "error_pages": Change({}, {"404": "404.html"}, NGINX, r"error_page 404 \$error_guestbook_404;"),
     "media_url": Change("/media/", "/uploads/", ENVIRONMENT, "MEDIA_URL=/uploads/"),
     "system_packages": PACKAGE,
     "build_packages": PACKAGE,
@@ -291,7 +425,7 @@ APP: dict[str, Change | Reason] = {
     "listen": Change(None, "127.0.0.1:8001", "ss -ltn", r"127\.0\.0\.1:8001"),
     "gunicorn.worker_class": Change("gthread", "sync", PINNED, '"worker_class":"sync"'),
     "gunicorn.workers": Change("2", "3", "pgrep -cP $(systemctl show -P MainPID django-guestbook.service)", "^3$"),
-    "gunicorn.threads": Change(4, 3, PINNED, '"threads":3'),
+    "gunicorn.threads": Change(8, 3, PINNED, '"threads":3'),
     "gunicorn.timeout": Change(30, 31, PINNED, '"timeout":31,'),
     "gunicorn.graceful_timeout": Change(30, 31, PINNED, '"graceful_timeout":31'),
     "gunicorn.keepalive": Change(65, 64, PINNED, '"keepalive":64'),
@@ -365,6 +499,8 @@ DJANGO: dict[str, Change | Reason] = {
     "django_app_site.domains": WIRED,
     "django_app_site.port": WIRED,
     "django_app_site.tls": WIRED,
+    "django_app_site_cache.path": WIRED,
+    "django_app_site_cache.purge_on_release": WIRED,
     "django_minimum_free_space": Change(500, 400, PINNED, '"minimum_free_space":400'),
     "django_stop_timeout": Change(40, 50, unit(".service", "TimeoutStopUSec"), "=50s"),
     "django_stand_in_timeout": Change(900, 800, unit("-next.service", "RuntimeMaxUSec"), "=13min 20s"),
@@ -550,7 +686,45 @@ BACKUPS = {
     "backup_app_address": WIRED,
 }  # fmt: skip
 
-TABLE = {**HOST, **CERTIFICATE, **NGINX_ROLE, **DJANGO, **POSTGRESQL, **REDIS, **PGBOUNCER, **BACKUPS}
+# By path, as molecule/ec2/tests and tests/unit/test_rules_ec2.py set them
+SETS = (
+    "name",
+    "groups",
+    "count",
+    "type",
+    "placement",
+    "elastic_address",
+    "volume.size",
+    "volume.type",
+    "volumes[].device_name",
+    "volumes[].size",
+    "volumes[].type",
+    "volumes[].iops",
+    "volumes[].throughput",
+    "data",
+    "image",
+    "tags",
+)
+AMAZON = Reason("what an account of Amazon has: scenario ec2")
+EC2 = {
+    **{
+        f"ec2_{name}": AMAZON
+        for name in ("project", "environment", "region", "state", "confirm", "final_backup", "allow_stop",
+                     "allow_undrained", "allow_record_takeover", "public_key", "user", "ssh_from", "ssh_awaited",
+                     "tags", "dns_zone", "dns_ttl", "backup_bucket", "prices", "known_hosts_file", "inventory_file",
+                     "wait_seconds")
+    },
+    **{f"ec2_network.{name}": AMAZON for name in ("vpc", "cidr", "zones", "nat")},
+    **{f"ec2_image.{name}": AMAZON for name in ("debian", "owner", "id")},
+    **{f"ec2_instances[].{name}": AMAZON for name in SETS},
+    **{f"ec2_openings[].{name}": AMAZON for name in ("group", "port", "protocol", "sources")},
+    **{f"ec2_app_openings[].{name}": WIRED for name in ("group", "port", "protocol", "sources")},
+    **{f"ec2_dns_records[].{name}": AMAZON for name in ("name", "set")},
+    "ec2_app_domains": WIRED,
+    "ec2_app_ssh_ports": WIRED,
+}  # fmt: skip
+
+TABLE = {**HOST, **CERTIFICATE, **NGINX_ROLE, **DJANGO, **POSTGRESQL, **REDIS, **PGBOUNCER, **BACKUPS, **EC2}
 TABLE |= {path.replace("host_firewall", "host_app_firewall"): WIRED
           for path in HOST if "_rules[]" in path}  # fmt: skip
 TABLE |= {

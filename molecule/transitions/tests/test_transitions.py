@@ -17,7 +17,7 @@ import pytest
 import table
 import urllib3
 import yaml
-from shared.outside import ROOT, Browser, address_of, distributions, play, within
+from shared.outside import PROVE, ROOT, Browser, address_of, distributions, play, within
 
 SERVICE = "django-guestbook.service"
 MARK = "----- "
@@ -137,7 +137,8 @@ def test_an_address_that_overlaps_is_refused(host, visit):
 
 
 def test_the_first_values_are_in_effect_again(host, visit):
-    host.settle(table.variables("first"))
+    back = host.settle if PROVE else host.converge  # the gate has seen a second run after the way there
+    back(table.variables("first"))
     assert host.shows("first") == {}
     assert host.listens() == {"127.0.0.1:8002", "/run/djangofleet/guestbook.sock"}
 
