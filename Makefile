@@ -63,6 +63,12 @@ bench-pool: venv ## What pgbouncer and Django's own pool change for an app on Po
 	@scripts/image $(DISTRO)
 	@bench/pool $(if $(SHORT),--short)
 
+.PHONY: bench-serve
+bench-serve: venv ## How fast pages and files are served, beside peers (SIZING=1: numbers of workers; SHORT=1 as above)
+	@scripts/engine
+	@scripts/image $(DISTRO)
+	@bench/serve $(if $(SHORT),--short) $(if $(SIZING),--sizing) $(DISTRO)
+
 .PHONY: docs
 docs: venv ## Write the tables in the roles' README files from their argument specs
 	@scripts/docs

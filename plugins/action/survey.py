@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.preload import preload
 
@@ -14,6 +15,7 @@ CERTIFICATE = {key: {"type": "str", "required": True, "no_log": False} for key i
 SPEC = {
     **dict.fromkeys(KINDS, NAMES),
     "certificates": {"type": "list", "elements": "dict", "options": CERTIFICATE, "default": []},
+    "questions": {"type": "list", "elements": "dict", "default": []},
     "fresh": {"type": "bool", "default": False},
 }
 
@@ -29,6 +31,20 @@ def known_answers(survey: object) -> dict[str, dict]:
     return {kind: found[kind] if isinstance(found.get(kind), dict) else {} for kind in KINDS}
 
 
+def together(asked: dict) -> dict[str, list]:
+    """What is asked by kind, in the options and in the list of questions, each thing once.
+
+    :raises AnsibleActionFail: a question is of no kind that there is.
+    """
+    if unknown := sorted({kind for each in asked["questions"] for kind in each} - set(KINDS)):
+        raise AnsibleActionFail(f"questions: found {', '.join(unknown)}; ask for {', '.join(KINDS)}")
+    found = {}
+    for kind in KINDS:
+        every = [*asked[kind], *(each for given in asked["questions"] for each in given.get(kind) or [])]
+        found[kind] = list({name_of(each): each for each in every}.values())
+    return found
+
+
 class ActionModule(ActionBase):
     """Takes answers from djangofleet_survey, and the others from the host."""
 
@@ -36,9 +52,10 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        _found, asked = self.validate_argument_spec(SPEC)
+        _found, given = self.validate_argument_spec(SPEC)
+        asked = together(given)
         earlier = self._templar.template((task_vars or {}).get("djangofleet_survey"))
-        known = known_answers(None if asked["fresh"] else earlier)
+        known = known_answers(None if given["fresh"] else earlier)
         left = {kind: [each for each in asked[kind] if name_of(each) not in known[kind]] for kind in KINDS}
         result = {"changed": False}
         # The memory comes with every answer.

@@ -7,7 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.djangofleet.stack.plugins.plugin_utils import app_moves, app_servers, backup, rotation
+from ansible_collections.djangofleet.stack.plugins.plugin_utils import (
+    app_moves,
+    app_servers,
+    backup,
+    nginx_cache,
+    rotation,
+)
 from ansible_collections.djangofleet.stack.plugins.plugin_utils import apps as rules
 from ansible_collections.djangofleet.stack.plugins.plugin_utils import summary as summaries
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems import is_on_controller
@@ -68,6 +74,7 @@ class FilterModule:
             "app_secrets": app_servers.secrets,
             "app_server": app_servers.server,
             "app_site": summaries.site_of,
+            "app_site_cache": nginx_cache.of_app,
             "app_sites": rules.app_sites,
             "app_users": app_servers.users,
             "app_visits": summaries.visits_of,

@@ -25,6 +25,11 @@ def summary(
             "visits": _of(_of(hostvars[host], "djangofleet_visit", {}), "visits", []),
             "health": health_of(_of(_of(hostvars[host], "djangofleet_visit", {}), "services", ""))
             or backups_of(_of(_of(hostvars[host], "djangofleet_backup_status", {}), "stdout", "")),
+            "certificates": [
+                line
+                for kind in ("warnings", "problems")
+                for line in _of(_of(hostvars[host], "__certificate_acme_outcome", {}), kind, [])
+            ],
         }
         for host in hosts
     }

@@ -59,6 +59,13 @@ options:
     type: list
     elements: str
     default: []
+  questions:
+    description:
+      - Further questions, each item as the options above have them; what several items ask is asked once.
+      - What takes long to evaluate is evaluated once here, and for each option that is made of it otherwise.
+    type: list
+    elements: dict
+    default: []
   fresh:
     description: Ask the host everything, whatever C(djangofleet_survey) answers.
     type: bool
@@ -279,6 +286,7 @@ def main() -> None:
             },
             "databases": {"type": "list", "elements": "str", "default": []},
             "files": {"type": "list", "elements": "str", "default": []},
+            "questions": {"type": "list", "elements": "dict", "default": []},
             "fresh": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

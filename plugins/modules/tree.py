@@ -117,6 +117,9 @@ options:
       name:
         description: What an error calls the test, the command itself by default.
         type: str
+      stdin:
+        description: What the command reads, such as a program for an interpreter.
+        type: str
       triggers:
         description: Paths outside of the directory whose change calls for the test too.
         type: list
@@ -419,7 +422,8 @@ def validate_copy(module: AnsibleModule, pending: list[dict], wish: dict) -> Non
                 for entry in staged
             ]
         )
-        code, out, err = module.run_command([word.replace("{stage}", copy) for word in words])
+        words = [word.replace("{stage}", copy) for word in words]
+        code, out, err = module.run_command(words, data=wish.get("stdin"))
         if code != 0:
             report = (out + err).replace(copy, stage).strip()
             test = wish["name"] or wish["validate"]
@@ -546,6 +550,7 @@ def main() -> None:
                     "path": {"type": "str", "required": True},
                     "validate": {"type": "str", "required": True},
                     "name": {"type": "str"},
+                    "stdin": {"type": "str"},
                     "triggers": {"type": "list", "elements": "str", "default": []},
                 },
             },

@@ -21,6 +21,7 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems 
     app_warnings,
     option_problems,
 )
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx_pages import error_files
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.patterns import matches
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import (
     labelled,
@@ -83,8 +84,9 @@ def _resolved(app: Mapping[str, Any], hosts: Sequence[str], root: str) -> dict[s
         "listen": listen,
         "upstream": f"unix:{listen}" if listen.startswith("/") else listen,
         "static": _served(app["static_url"], f"{home}/static/"),
-        "media": _served(app["media_url"], f"{home}/media/"),
+        "media": [{**place, **_private(app["media"])} for place in _served(app["media_url"], f"{home}/media/")],
         "maintenance_page": f"{home}/static/.maintenance.html",
+        "error_files": error_files(app["error_pages"], f"{home}/static"),
         "certificate_name": app["name"],
         "packages": app_packages(app),
         "database_name": database_of(app),
@@ -95,6 +97,11 @@ def _resolved(app: Mapping[str, Any], hosts: Sequence[str], root: str) -> dict[s
 def _served(url: str, path: str) -> list[dict[str, str]]:
     """What Nginx serves of a directory: nothing where the URL is on another host."""
     return [{"url": url, "path": path}] if url.startswith("/") else []
+
+
+def _private(media: Mapping[str, Any]) -> dict[str, Any]:
+    """What only the app hands out of its uploads, where there is such a thing."""
+    return {"private": media["private"]} if media["private"] else {}
 
 
 def app_primary(apps: Sequence[Mapping[str, Any]], name: str = "") -> str:
@@ -127,7 +134,15 @@ def _site(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
         "maintenance": {"page": app["maintenance_page"], "allow": app["maintenance_allow"]},
         "static": app["static"],
         "media": app["media"],
+        "open_paths": _open_paths(app["health"]),
+        **({"error_pages": app["error_files"]} if app["error_files"] else {}),
     }
+
+
+def _open_paths(health: Mapping[str, Any]) -> list[str]:
+    """The health path, which balancers and monitoring ask for, where it is one of its own."""
+    path = health["path"].partition("?")[0]
+    return [path] if health["enabled"] and path != "/" else []
 
 
 def _merged(site: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

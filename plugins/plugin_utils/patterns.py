@@ -59,6 +59,14 @@ PATTERNS: dict[str, str] = {
     # HTTP
     "header": r"[A-Za-z0-9-]+",
     "url_directory": r"/(?:[A-Za-z0-9._~-]+/)+",
+    # No name begins with a dot: those are a tool's.
+    "url_below": r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?",
+    "cookie": r"[A-Za-z0-9_.-]+",
+    # Nginx
+    "duration": r"(?:\d+(?:ms|[smhdwMy]))+|\d+",
+    "seconds": r"(?:\d+[smhdwMy])+|\d+",  # where Nginx counts no parts of one
+    "bytes": r"\d+[kKmMgG]?",
+    "variables": r"(?:\$[A-Za-z_]\w*|[A-Za-z0-9 ./:_|-])*",  # with text between them
 }
 COMPILED = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 COMPILED_DOMAIN = re.compile(DOMAIN)

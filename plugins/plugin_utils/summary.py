@@ -140,6 +140,7 @@ def _about(app: Mapping, hosts: Mapping, now: datetime.datetime, check: bool, pu
         *(("warning", line) for line in _health(app, hosts, _warnings_of)),
         *(("backup", line) for line in _health(app, hosts, _backups_of)),
         ("certificate", _certificate(visits, now)),
+        *(("warning", line) for line in _authority(app, hosts)),
         ("next", _next(app, builds, visits, check)),
     ]
     return [f"{app['name']}  https://{domain}{port}/", *(f"  {name:<{WIDTH}}{text}" for name, text in rows if text)]
@@ -211,6 +212,17 @@ def _certificate(visits: Sequence[tuple[str, Mapping]], now: datetime.datetime) 
     if not ends:
         return ""
     return f"until {min(ends):%Y-%m-%d}, in {(min(ends) - now).days} days"
+
+
+def _authority(app: Mapping, hosts: Mapping) -> list[str]:
+    """What an ACME authority has refused for an app. Hosts that say the same share a line."""
+    said: dict[str, list[str]] = {}
+    for host, seen in hosts.items():
+        for line in seen.get("certificates", []):
+            path, _colon, text = line.partition(": ")
+            if path.endswith(f"[{app['name']}]"):
+                said.setdefault(text, []).append(host)
+    return [f"{text} (on {', '.join(on)})" for text, on in said.items()]
 
 
 def _next(app: Mapping, builds: Mapping[str, Mapping], visits: Sequence[tuple[str, Mapping]], check: bool) -> str:

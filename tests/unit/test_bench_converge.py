@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import subprocess
 import sys
 import threading
 import time
 from contextlib import nullcontext
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -17,6 +15,7 @@ import pytest
 from ansible.inventory.manager import InventoryManager
 from ansible.template import Templar, trust_as_template
 from ansible.vars.manager import VariableManager
+from loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
@@ -28,12 +27,7 @@ from lib.timing import Clock, Timed  # noqa: E402
 
 @pytest.fixture(scope="module")
 def converge() -> ModuleType:
-    """The program itself, which carries no suffix."""
-    loader = SourceFileLoader("bench_converge", str(ROOT / "bench/converge"))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-    sys.modules[loader.name] = module
-    loader.exec_module(module)
-    return module
+    return load("bench/converge")
 
 
 # Resources

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible.template import Templar, trust_as_template
+from loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
@@ -26,12 +25,7 @@ from lib.hosts import BenchError  # noqa: E402
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    """The program itself, which carries no suffix."""
-    loader = SourceFileLoader("bench_release", str(ROOT / "bench/release"))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-    sys.modules[loader.name] = module
-    loader.exec_module(module)
-    return module
+    return load("bench/release")
 
 
 def seen(answers: list[float], **more: Any) -> traffic.Seen:

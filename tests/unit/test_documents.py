@@ -17,7 +17,24 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils import apps as r
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import resolve, spec_of
 
 ROOT = Path(__file__).resolve().parents[2]
-GUIDES = ("backup", "caches", "databases", "moves", "secrets")
+GUIDES = (
+    "backup",
+    "caches",
+    "caching",
+    "certificates",
+    "databases",
+    "ec2",
+    "error-pages",
+    "hardening",
+    "limits",
+    "logs",
+    "moves",
+    "private-media",
+    "secrets",
+    "serving",
+    "tls",
+    "upstreams",
+)
 GROUPS = {"app", "web", "database", "cache", "monitoring"}
 SHOP = {"name": "shop", "domains": ["shop.example.com"], "source": {"path": "/x"}}
 HOSTS = {"app": ["app1"], "database": ["app1"], "cache": ["app1"]}
@@ -50,9 +67,8 @@ def test_every_block_is_good_input(text, tmp_path, dataloader):
         return
     for app in given.pop("django_apps", []):
         assert problems_of(app) == []
-    of_roles = {
-        key: given.pop(key) for key in list(given) if key.partition("_")[0] in ("backup", "postgresql", "redis")
-    }
+    roles = ("backup_", "certificate_", "ec2_", "host_", "nginx_", "postgresql_", "redis_")
+    of_roles = {key: given.pop(key) for key in list(given) if key.startswith(roles)}
     for name, value in of_roles.items():
         options = {name: spec_of(name.partition("_")[0])[name]}
         assert resolve(options, {name: value})[1] == []
@@ -88,7 +104,7 @@ def options_of(words: list[str]) -> Iterator[tuple[str, str]]:
 def test_every_command_is_one(command, said):
     _program, *words = shlex.split(command)
     in_place = [
-        word.replace("djangofleet.stack.", "playbooks/") + ".yml" * word.startswith("djangofleet") for word in words
+        word.replace("djangofleet.stack.", "playbooks/") + ".yml" * word.startswith("djangofleet.") for word in words
     ]
     playbooks = [word for word in in_place if word.endswith(".yml")]
     assert playbooks, "no playbook"
@@ -102,7 +118,7 @@ def test_every_command_is_one(command, said):
                 assert re.search(rf"tags: \[[^\]]*\b{tag}\b", said), f"nothing has the tag {tag}"
 
 
-@pytest.mark.parametrize("text", blocks("python"))
+@pytest.mark.parametrize("text", blocks("python", *GUIDES[:5]))
 def test_every_snippet_of_settings_runs(text, tmp_path):
     class Env:
         @staticmethod

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from loading import load
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -20,15 +18,7 @@ def program(monkeypatch):
     """program(name): the module of a script."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
 
-    def load(name: str) -> ModuleType:
-        loader = importlib.machinery.SourceFileLoader(f"script_{name}", str(SCRIPTS / name))
-        module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-        monkeypatch.setitem(sys.modules, loader.name, module)  # dataclasses look themselves up
-        monkeypatch.setattr(sys, "dont_write_bytecode", True)
-        loader.exec_module(module)
-        return module
-
-    return load
+    return lambda name: load(f"scripts/{name}")
 
 
 def test_a_step_over_its_budget_is_told(program):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,19 +9,13 @@ from unittest.mock import MagicMock
 
 import pytest
 from ansible.errors import AnsibleActionFail, AnsibleError
+from loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def load(kind):
-    spec = importlib.util.spec_from_file_location(f"packages_{kind}", ROOT / "plugins" / kind / "packages.py")
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-packages = load("modules")
-action = load("action")
+packages = load("plugins/modules/packages.py")
+action = load("plugins/action/packages.py")
 
 # What dpkg knows: name, architecture, version, status.
 KNOWN = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import stat
@@ -12,15 +11,11 @@ from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleActionFail
+from loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location("release_action", ROOT / "plugins/action/release.py")
-action = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(action)
-
-spec = importlib.util.spec_from_file_location("release_module", ROOT / "plugins/modules/release.py")
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
+action = load("plugins/action/release.py")
+module = load("plugins/modules/release.py")
 
 EXCLUDE = action.EXCLUDE
 

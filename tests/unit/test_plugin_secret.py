@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import stat
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,14 +9,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from ansible.template import trust_as_template
+from loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = yaml.safe_load((ROOT / "roles/django/tasks/secret.yml").read_text())
-spec = importlib.util.spec_from_file_location("secret_module", ROOT / "plugins/modules/secret.py")
-assert spec is not None
-assert spec.loader is not None
-secret = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(secret)
+secret = load("plugins/modules/secret.py")
 
 
 class Ended(Exception):

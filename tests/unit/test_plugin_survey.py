@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import grp
-import importlib.util
 import os
 import pwd
 import shutil
@@ -14,21 +13,15 @@ from unittest.mock import MagicMock
 
 import pytest
 from ansible.errors import AnsibleError
+from loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
 ME = pwd.getpwuid(os.getuid()).pw_name
 MINE = grp.getgrgid(os.getgid()).gr_name
 
 
-def load(kind):
-    spec = importlib.util.spec_from_file_location(f"survey_{kind}", ROOT / "plugins" / kind / "survey.py")
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-survey = load("modules")
-action = load("action")
+survey = load("plugins/modules/survey.py")
+action = load("plugins/action/survey.py")
 
 
 @pytest.fixture
@@ -281,6 +274,23 @@ def test_a_fresh_one_asks_all_again():
     assert result["users"] == {"me": "new"}
 
 
+def test_questions_of_several_roles_are_asked_together_and_each_once():
+    result, asked = ask(
+        KNOWN,
+        users=["you"],
+        questions=[
+            {"users": ["me", "us"], "certificates": [BLOG]},
+            {"users": ["us", "you"], "paths": ["/z"], "certificates": [BLOG]},
+            {"units": None},
+            {},
+        ],
+    )
+    assert asked == [
+        {"units": [], "users": ["you", "us"], "paths": ["/z"], "certificates": [BLOG], "databases": [], "files": []}
+    ]
+    assert result["users"] == {"you": "new", "me": False, "us": "new"}
+
+
 @pytest.mark.parametrize("known", ["text", [], {}, {"users": None}, {"skipped": True, "changed": False}])
 def test_what_is_no_survey_answers_nothing(known):
     result, asked = ask(known, users=["me"])
@@ -298,7 +308,10 @@ def test_a_failure_is_handed_on():
     assert (result["failed"], result["msg"]) == (True, "why")
 
 
-@pytest.mark.parametrize("wrong", [{"certificates": [{"name": "a"}]}, {"user": ["me"]}])
+NO_SENSE = [{"certificates": [{"name": "a"}]}, {"user": ["me"]}, {"questions": [{"user": ["me"]}]}]
+
+
+@pytest.mark.parametrize("wrong", NO_SENSE)
 def test_a_question_that_makes_no_sense(wrong):
     with pytest.raises(AnsibleError):
         ask(**wrong)

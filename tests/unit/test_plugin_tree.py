@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import errno
 import grp
-import importlib.util
 import json
 import os
 import pwd
@@ -19,21 +18,15 @@ import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.testing import patch_module_args
+from loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
 ME = pwd.getpwuid(os.getuid()).pw_name
 MINE = grp.getgrgid(os.getgid()).gr_name
 
 
-def load(kind):
-    spec = importlib.util.spec_from_file_location(f"tree_{kind}", ROOT / "plugins" / kind / "tree.py")
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-tree = load("modules")
-action = load("action")
+tree = load("plugins/modules/tree.py")
+action = load("plugins/action/tree.py")
 
 
 def file(path, content="", mode="0644", **more):
@@ -229,7 +222,7 @@ class Module:
     def __init__(self, code=0, out="", check=False):
         self.check_mode, self.answer, self.seen = check, (code, out, ""), []
 
-    def run_command(self, words):
+    def run_command(self, words, data=None):
         copy = Path(words[-1]).parent
         self.seen.append((words, snapshot(copy) if copy.exists() else None))
         return self.answer[0], self.answer[1].replace("{stage}", str(copy)), self.answer[2]
@@ -460,6 +453,14 @@ def test_a_path_outside_of_a_stage_calls_for_its_test(tmp_path, execute):
     assert result["failed"]
     assert f"{tmp_path}/one: the new content was refused by 'the test'" in result["msg"]
     assert not unit.exists()
+
+
+def test_a_test_reads_what_a_stage_gives_it(tmp_path, execute):
+    (tmp_path / "one").mkdir()
+    program = "import pathlib, sys; sys.exit('new' not in pathlib.Path(sys.argv[1], 'conf').read_text())"
+    stages = [{"path": f"{tmp_path}/one", "validate": "python3 - {stage}", "stdin": program}]
+    assert execute(text(tmp_path / "one/conf", "old"), stages=stages)["failed"]
+    assert execute(text(tmp_path / "one/conf", "new"), stages=stages)["changed"]
 
 
 # What has been loaded

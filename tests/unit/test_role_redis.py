@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shlex
 import subprocess
@@ -14,6 +13,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from loading import load
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may give a file to any user")
 
@@ -32,11 +32,7 @@ def program(render: Callable[..., str], tmp_path: Path, monkeypatch: pytest.Monk
     )
     path = tmp_path / "redis_reload.py"
     path.write_text(text[: text.index("with open(PASSWORD)")])
-    spec = importlib.util.spec_from_file_location("redis_reload", path)
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
+    found = load(str(path))
     monkeypatch.setattr(found, "CONFIGURATION", str(tmp_path / "djangofleet.conf"))
     (tmp_path / "djangofleet.conf").write_text("timeout 300\n")
     return found

@@ -134,7 +134,7 @@ def test_apps_are_selected_by_name():
         ({"nginx": {"hsts": {"max_age": "long"}}}, "nginx.hsts.max_age: found 'long'; give a whole number"),
         ({"nginx": {"hsts": {"maxage": 1}}}, "nginx.hsts.maxage: is not known; did you mean 'max_age'?"),
         ({"nginx": {"static": [{"url": "/x/"}]}}, "nginx.static[0].path: is missing; give a text"),
-        ({"certificate": {"source": "acem"}}, "certificate.source: found 'acem'; give one of selfsigned, files"),
+        ({"certificate": {"source": "acem"}}, "certificate.source: found 'acem'; give one of selfsigned, files, acme"),
         ({"certificate": {"dasy": 3}}, "certificate.dasy: is not known; did you mean 'days'?"),
     ],
 )
@@ -369,3 +369,40 @@ def test_an_app_that_is_named_nowhere_is_told():
     assert line.startswith("lost: is on this host")
     assert "{name: lost, state: absent}" in line
     assert rules.apps_left(None, []) == []
+
+
+# Private uploads and pages of errors
+
+
+def test_private_uploads_and_pages_reach_the_site():
+    given = {**SHOP, "media": {"private": ["invoices/"]}, "error_pages": {"404": "404.html", "maintenance": "m.html"}}
+    (site,) = rules.app_sites(rules.resolve_apps([given], ONE))
+    assert site["media"] == [{"url": "/media/", "path": "/srv/shop/media/", "private": ["invoices/"]}]
+    assert site["error_pages"] == {"404": "/srv/shop/static/.errors/404.html"}
+    (plain,) = rules.app_sites(rules.resolve_apps([SHOP], ONE))
+    assert plain["media"] == [{"url": "/media/", "path": "/srv/shop/media/"}]
+    assert "error_pages" not in plain
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        (
+            {"media": {"private": ["../x"]}},
+            "media.private[0]: found '../x'; give a directory below it such as invoices/",
+        ),
+        (
+            {"media": {"private": ["a"]}, "media_url": "https://cdn.example.com/"},
+            "media.private: is given and django_apps[shop].media_url is on another host",
+        ),
+        ({"error_pages": {"200": "a.html"}}, "error_pages: found '200'; give one of 401, 403, 404"),
+        ({"error_pages": {"503": "a.html"}}, "error_pages: found '503'; give maintenance, the page of a closed site"),
+        ({"error_pages": {"404": "/etc/passwd"}}, "error_pages.404: found '/etc/passwd'; give the name of a template"),
+        ({"error_pages": {"404": "a/../../b"}}, "error_pages.404: found 'a/../../b'"),
+        ({"error_pages": {"404": ""}}, "error_pages.404: found ''"),
+        ({"media": {"public": ["a"]}}, "media.public: is not known"),
+    ],
+)
+def test_private_uploads_and_pages_that_cannot_be(app, said):
+    (found,) = problems({**SHOP, **app})
+    assert found.startswith(f"django_apps[shop].{said}"), found

@@ -112,6 +112,14 @@ def test_a_host_that_took_no_part_is_not_mentioned():
     assert "web2" not in said({"web1": host(visit(), shop=build()), "web2": host()})
 
 
+def test_what_an_authority_refused_is_told_with_its_app():
+    line = "certificate_app_certificates[shop]: the authority is away"
+    other = "certificate_app_certificates[blog]: another one"
+    text = said({name: {**host(), "certificates": [line, other]} for name in ("web1", "web2")})
+    assert "  warning      the authority is away (on web1, web2)" in text
+    assert "another one" not in text
+
+
 def test_another_public_port_is_part_of_the_address():
     assert "https://shop.example.com:8443/" in said({}, public_port=8443)
 

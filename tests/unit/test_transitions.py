@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django_problems import django_problems
+from loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def load() -> ModuleType:
-    path = ROOT / "molecule/transitions/tests/table.py"
-    spec = importlib.util.spec_from_file_location("transitions_table", path)
-    assert spec is not None
-    assert spec.loader is not None
-    found = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
-
-
-table = load()
+table = load("molecule/transitions/tests/table.py")
 
 
 def paths(options: dict[str, Any], prefix: str = "") -> Iterator[str]:

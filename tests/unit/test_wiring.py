@@ -75,6 +75,7 @@ APPS = {
     "nginx": [SHOP | {"nginx": {"client_max_body_size": "25m", "media": [], "hsts": {"enabled": False}}}],
     "provided": [SHOP | {"certificate": {"source": "files", "key_file": "a.key", "chain_file": "a.pem"}}],
     "rsa": [SHOP | {"certificate": {"key_type": "rsa", "days": 90}}],
+    "acme": [SHOP | {"certificate": {"source": "acme", "challenge": "dns", "dns": {"plugin": "route53"}}}],
     "keepalive": [SHOP | {"gunicorn": {"keepalive": 2}}],
     "none": [],
 }
@@ -129,6 +130,20 @@ def test_the_site_asks_where_the_app_listens(wired, evaluate, render, listen):
     assert server.startswith("unix:") == (not listen or listen.startswith("/"))
 
 
+@pytest.mark.parametrize(
+    ("health", "paths"),
+    [
+        (None, []),
+        ({"path": "/healthz"}, ["/healthz"]),
+        ({"path": "/healthz?full=1"}, ["/healthz"]),
+        ({"path": "/?a"}, []),
+        ({"path": "/healthz", "enabled": False}, []),
+    ],
+)
+def test_only_a_health_path_of_its_own_stays_open(wired, health, paths):
+    assert wired("nginx_app_sites", SHOP | ({"health": health} if health else {}))[0]["open_paths"] == paths
+
+
 @pytest.mark.parametrize("directory", ["/etc/djangofleet/certificates", "/srv/certificates"])
 def test_the_certificate_lies_where_the_site_looks(wired, evaluate, directory):
     given = {} if directory.startswith("/etc") else {"certificate_directory": directory}
@@ -164,6 +179,20 @@ def test_an_app_has_the_last_word_on_its_site(wired):
     assert site["client_max_body_size"] == "25m"
     assert site["upstream"]["servers"] == ["10.0.0.1:1", "10.0.0.2:1"]
     assert site["media"] == [{"url": "/media/", "path": "/srv/shop/media/"}]
+
+
+def test_an_authority_is_answered_by_the_hosts_nginx(wired):
+    web, other = {"group_names": ["web", "app"]}, {"group_names": ["database"]}
+    assert wired("certificate_app_acme_webroot", SHOP, **web) == "/var/www/acme"
+    assert wired("certificate_app_acme_webroot", SHOP, **web, nginx_acme_webroot="/srv/acme") == "/srv/acme"
+    assert wired("certificate_app_acme_webroot", SHOP, **other) == ""
+
+
+def test_certbot_comes_from_where_apps_come_from(wired):
+    given = {"django_index_url": "https://index.test/simple", "django_ca_bundle": "/etc/ssl/company.pem"}
+    assert wired("certificate_app_acme_index_url", SHOP, **given) == "https://index.test/simple"
+    assert wired("certificate_app_acme_index_ca_bundle", SHOP, **given) == "/etc/ssl/company.pem"
+    assert wired("certificate_app_acme_index_url", SHOP) == ""
 
 
 def test_a_certificate_is_made_unless_it_is_provided(wired):
@@ -273,6 +302,23 @@ def test_djangoctl_knows_where_nginx_serves_the_app(wired, evaluate, web, variab
     assert found == ({**found, **site} if site else {})
     settings = evaluate("django", "__django_settings.settings", django_app=SHOP, django_app_site=found)
     assert settings.get("site") == (found or None)
+
+
+@pytest.mark.parametrize(
+    ("web", "cache", "wanted"),
+    [
+        (["app1"], {"enabled": True}, {"path": "/var/cache/nginx/sites/shop", "purge_on_release": True}),
+        (["app1"], {"enabled": False}, {}),
+        (["other"], {"enabled": True}, {}),
+    ],
+)
+def test_djangoctl_knows_where_nginx_keeps_pages_of_the_app(wired, evaluate, web, cache, wanted):
+    app = {**SHOP, "nginx": {"cache": cache}}
+    groups = {"app": ["app1"], "web": web}
+    found = wired("django_app_site_cache", app, BLOG, django_app=app, groups=groups)
+    assert found == wanted
+    settings = evaluate("django", "__django_settings.settings", django_app=SHOP, django_app_site_cache=found)
+    assert settings.get("site_cache") == (wanted or None)
 
 
 @pytest.mark.parametrize(
@@ -394,3 +440,40 @@ def test_hosts_of_an_app_share_the_key_that_the_first_one_makes(wired, hosts, se
         "inventory_hostname": "app2",
     }
     assert wired("django_app_secret_host", SHOP, **given) == maker
+
+
+WEB = {"groups": {"all": ["app1", "db1"], "app": ["app1"], "web": ["app1"], "database": ["db1"]}}
+
+
+@pytest.mark.parametrize(
+    ("host", "given", "tcp", "udp"),
+    [
+        ("app1", {}, [80, 443], []),
+        ("app1", {"nginx_http_port": 8080, "nginx_https_port": 8443}, [8080, 8443], []),
+        ("app1", {"nginx_http3_enabled": True, "nginx_https_port": 8443}, [80, 8443], [8443]),
+        ("db1", {"nginx_http3_enabled": True}, [], []),
+    ],
+)
+def test_the_firewall_opens_what_nginx_listens_on(wired, host, given, tcp, udp):
+    for protocol, ports in (("tcp", tcp), ("udp", udp)):
+        name = f"host_app_firewall_allowed_{protocol}_ports"
+        assert wired(name, SHOP, **WEB, **given, inventory_hostname=host) == ports
+
+
+def test_an_inventory_has_the_last_word_on_open_ports(evaluate):
+    wired_ports = {"host_app_firewall_allowed_tcp_ports": [80, 443]}
+    expression = "__host_options.host_firewall_allowed_tcp_ports"
+    assert evaluate("host", expression, **wired_ports) == [80, 443]
+    assert evaluate("host", expression, **wired_ports, host_firewall_allowed_tcp_ports=[]) == []
+    assert evaluate("host", expression) == [80, 443], "a role without playbooks lets in the web"
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_bans_know_of_nginx_and_of_the_fleet(wired, role_specs, enabled):
+    hostvars = {"app1": {"ansible_host": "192.0.2.5"}, "db1": {"host_private_address": "10.0.0.6"}}
+    scope = {**WEB, "hostvars": hostvars, "host_bans_enabled": enabled}
+    found = wired("(host_app_bans)", SHOP, **scope)
+    assert (found.get("ignored"), found.get("log")) == (
+        (["192.0.2.5", "10.0.0.6"], "/var/log/nginx/access.log") if enabled else (None, None)
+    )
+    assert set(found) <= set(role_specs["host"]["main"]["options"]["host_app_bans"]["options"])

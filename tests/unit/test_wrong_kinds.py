@@ -23,6 +23,10 @@ AROUND: dict[str, Any] = {
     "django_app": SHOP,
     "nginx_sites": {"name": "shop", "domains": ["shop.example.com"]},
     "certificate_certificates": {"name": "shop", "domains": ["shop.example.com"], "source": "selfsigned"},
+    "ec2_instances": {"name": "app", "groups": ["app"], "type": "t4g.small"},
+    **{key: {"group": "app", "port": "80", "sources": ["app"]} for key in ["ec2_openings", "ec2_app_openings"]},
+    "volumes": {"device_name": "/dev/sdf", "size": 100},
+    "ec2_dns_records": {"name": "a.example.com", "set": "app"},
     **{key: {"name": "shop", "user": "django-shop"} for key in ["backup_files", "backup_app_files"]},
 }
 TEXTS = ("git=https://git.example.com/shop", "a=b c=d", '{"a": "b"}', "no such thing", "", "\x1b[2J\n")
@@ -31,6 +35,7 @@ OTHERS = (True, [], {}, [[]], [{}], [None], {"a": None}, {1: 2}, {None: {}}, [1.
 VALUES = (None, *TEXTS, *NUMBERS, *OTHERS)
 # What is asked before the input is known to be right, with what else each gets
 QUESTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "ec2": {},
     "certificate": {"certificate_questions": ()},
     "django": {"django_packages": (["git"],), "django_questions": ("/opt/uv",)},
     "host": {"host_questions": ()},
@@ -42,7 +47,21 @@ QUESTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
 }
 # With what a role has something to look at.
 LEAST = {
+    "ec2": {
+        "ec2_project": "shop",
+        "ec2_environment": "test",
+        "ec2_region": "us-east-1",
+        "ec2_public_key": f"ssh-ed25519 {'A' * 68} me",
+        "ec2_ssh_from": ["203.0.113.7"],
+        "ec2_instances": [{"name": "app", "groups": ["app"], "type": "t4g.small"}],
+        "ec2_dns_zone": "example.com",
+    },
     "backup": {"backup_enabled": True, "backup_name": "app1", "backup_repository": {"path": "/mnt/backup"}},
+    "host": {
+        **{f"host_firewall_allowed_{protocol}_ports": [] for protocol in ("tcp", "udp")},
+        "host_ssh_enabled": True,
+        "host_bans_enabled": True,
+    },
     "nginx": {"nginx_https_public_port": 443, "nginx_ipv6_enabled": True, "nginx_worker_rlimit_nofile": 8192},
     **{role: {f"{role}_enabled": True} for role in ("pgbouncer", "postgresql", "redis")},
 }
