@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -135,21 +137,27 @@ def play(scenario: str, *words: str) -> subprocess.CompletedProcess[str]:
 def visiting(address: str, domain: str, authority: str, *words: str) -> Iterator[dict[str, Any]]:
     """Visitors of a site meanwhile; the dictionary has what they saw when they have gone.
 
+    Until then `seen["answered"]()` is how many requests have been answered.
+
     :param words: for shared/load.py.
     """
-    target = [f"--address={address}", f"--host={domain}", f"--authority={authority}"]
+    count = Path(tempfile.mkdtemp()) / "answered"
+    target = [f"--address={address}", f"--host={domain}", f"--authority={authority}", f"--count={count}"]
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "molecule/shared/load.py"), *target, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    seen: dict[str, Any] = {}
+    # It is written anew each time, so that it may be empty for a moment.
+    seen: dict[str, Any] = {"answered": lambda: int((count.exists() and count.read_text()) or 0)}
     try:
         yield seen
         seen |= json.loads(process.communicate(timeout=120)[0])
     finally:
         process.kill()
+        process.wait()
+        shutil.rmtree(count.parent)
 
 
 def within(true: Callable[[], bool], seconds: float, what: str) -> float:
