@@ -114,11 +114,11 @@ def test_the_components_come_in_order(runs):
     plays = re.findall(r"^  play #\d+ \((.+?)\): (.+?)\tTAGS", text, re.MULTILINE)
     every = "~^(web|app|balancer|database|cache|monitoring)$"
     assert plays == [
-        ("~^(app|web)$", "Check the apps"),
+        ("~^(app|web|balancer)$", "Check the apps"),
         (every, "Check the hosts"),
         (every, "Install the packages"),
         (every, "Prepare the hosts"),
-        ("~^(web|database|cache)$", "Provide the certificates"),
+        ("~^(web|balancer|database|cache)$", "Provide the certificates"),
         ("~^(app|database|cache)$", "Make the passwords of databases and caches"),
         ("~^(database|cache)$", "Read by which authority apps on other hosts know their servers"),
         ("database", "Run the databases"),
@@ -127,14 +127,14 @@ def test_the_components_come_in_order(runs):
         ("app", "Prepare the apps"),
         ("app", "Build"),
         ("app", "Put live"),
-        ("web", "Serve the sites"),
-        ("~^(web|database|cache)$", "Have certificates signed by an authority"),
+        ("~^(web|balancer)$", "Serve the sites"),
+        ("~^(web|balancer|database|cache)$", "Have certificates signed by an authority"),
         ("app", "Forget what no app connects by any more"),
         ("~^(database|cache)$", "Take back what no app uses any more"),
         ("~^(app|database)$", "Back up the databases and the apps"),
         ("database", "Ask how the backups of databases on hosts of their own are"),
         ("app", "Remove the apps that are to go"),
-        ("~^(app|web)$", "Say how it went"),
+        ("~^(app|web|balancer)$", "Say how it went"),
     ]
 
 

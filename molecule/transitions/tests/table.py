@@ -203,6 +203,7 @@ CERTIFICATE: dict[str, Change | Reason] = {
 ROOM = "https://guestbook.test/hello"
 USERS = "cat /etc/nginx/users/guestbook.*"
 SERVERS = Reason("an app on several servers: scenario edge has one")
+FLEET = Reason("an app on several hosts behind a balancer: scenario fleet has one")
 NGINX_SITE: dict[str, Change | Reason] = {
     "name": IDENTITY,
     "domains": WIRED,
@@ -228,6 +229,15 @@ NGINX_SITE: dict[str, Change | Reason] = {
     "upstream.server_options[].down": SERVERS,
     "upstream.server_options[].max_fails": SERVERS,
     "upstream.server_options[].fail_timeout": SERVERS,
+    "upstream.server_options[].host": FLEET,
+    "upstream.tls.authority_file": FLEET,
+    "upstream.tls.name": FLEET,
+    "upstream.connect_timeout": FLEET,
+    "upstream.health.enabled": FLEET,
+    "upstream.health.path": FLEET,
+    "upstream.health.status_min": FLEET,
+    "upstream.health.status_max": FLEET,
+    "ready_file": FLEET,
     "static[].url": WIRED,
     "static[].path": WIRED,
     "static[].links": FILES,
@@ -314,6 +324,9 @@ NGINX_ROLE: dict[str, Change | Reason] = {
     **{f"nginx_sites[].{path}": change for path, change in NGINX_SITE.items()},
     **{f"nginx_app_sites[].{path}": WIRED for path in NGINX_SITE},
     "nginx_allow_no_sites": ONE_RUN,
+    "nginx_app_allow_no_sites": FLEET,
+    "nginx_app_real_ip.trusted": FLEET,
+    "nginx_app_real_ip.request_id": FLEET,
     "nginx_client_max_body_size": Change("10m", "11m", NGINX, "client_max_body_size 11m;"),
     "nginx_proxy_connect_timeout": Change("5s", "6s", NGINX, "proxy_connect_timeout 6s;"),
     "nginx_proxy_read_timeout": Change("60s", "61s", NGINX, "proxy_read_timeout 61s;"),
@@ -373,6 +386,7 @@ BUSY, TOCK = "-busy@2.service", "-tock.timer"
 APP: dict[str, Change | Reason] = {
     "name": IDENTITY,
     "state": Reason("an app that is absent has no visitors: unit tests"),
+    "hosts": FLEET,
     "domains": Change(["guestbook.test"], ["guestbook.test", "www.guestbook.test"], ENVIRONMENT, "ALLOWED_HOSTS=.*www"),
     "source.git": SOURCE,
     "source.version": SOURCE,
@@ -489,6 +503,7 @@ DJANGO: dict[str, Change | Reason] = {
     "django_allow_new_secrets": ONE_RUN,
     "django_allow_data_removal": ONE_RUN,
     "django_app_primary": WIRED,
+    "django_app_hosts": FLEET,
     "django_app_path": WIRED,
     "django_app_database_hosts": WIRED,
     "django_app_packages": WIRED,
