@@ -1,0 +1,95 @@
+"""Releases over the fleet, hosts that are drained, and a fleet that grows and shrinks, under load."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from fleet import APP1, APP2, BALANCER, HOSTS, Readers, all_in, browser, on, out, release, run, served_by, visitors
+from shared.outside import PROVE, ROOT
+
+
+@pytest.fixture
+def project(tmp_path):
+    """project(name): the guestbook with a stylesheet of its own."""
+
+    def make(name: str) -> str:
+        path = tmp_path / name
+        shutil.copytree(ROOT / "examples/guestbook", path, ignore=shutil.ignore_patterns("__pycache__", "*.sqlite3"))
+        style = path / "entries/static/entries/css/site.css"
+        style.write_text(f"{style.read_text()}\n/* {name} */\n")
+        return str(path)
+
+    return make
+
+
+def test_releases_roll(authority, project, figure):
+    """No request fails, and no asset is missing: not of a page that another host has written, nor of an old tab."""
+    count = 5 if PROVE else 1
+    with visitors(authority) as seen, Readers(authority) as readers:
+        for number in range(count):
+            run("playbooks/deploy.yml", fleet_version=f"round{number}", fleet_project=project(f"round{number}"))
+            assert {release(host).partition("-")[0] for host in HOSTS} == {f"round{number}"}
+    figure("rolling releases: requests", seen["requests"])
+    figure("rolling releases: requests failed", seen["failed"])
+    figure("rolling releases: assets loaded", readers.loaded)
+    assert seen["failed"] == 0, seen["examples"]
+    assert readers.loaded > 20
+    assert readers.lost == []
+
+
+def test_a_release_that_fails_on_the_second_host_is_live_on_none(authority, project):
+    before = release(APP1)
+    on(APP2, "touch", "/srv/guestbook/media/refuse")
+    try:
+        with visitors(authority) as seen:
+            said = run("playbooks/deploy.yml", fleet_version="bad", fleet_project=project("bad"), code=2)
+        assert "refuse" in said or "hook" in said
+    finally:
+        on(APP2, "rm", "/srv/guestbook/media/refuse")
+    assert {release(host) for host in HOSTS} == {before}
+    assert seen["failed"] == 0, seen["examples"]
+
+
+def test_a_host_is_drained_and_comes_back(authority):
+    with visitors(authority) as seen:
+        run("playbooks/drain.yml", host=APP2)
+        assert "drained" in out()[APP2]
+        assert {served_by(browser(authority)) for _ in range(8)} == {APP1}
+        assert "changed=0" in run("playbooks/drain.yml", host=APP2), "a second time changes nothing"
+        run("playbooks/drain.yml", host=APP2, back=True)
+        assert out() == {}
+    assert seen["failed"] == 0, seen["examples"]
+    said = run("playbooks/drain.yml", host="nobody", code=2)
+    assert "host: found 'nobody'" in said
+
+
+def test_the_last_host_is_not_drained(authority):
+    run("playbooks/drain.yml", host=APP1)
+    try:
+        run("playbooks/drain.yml", host=APP2, code=2)
+        assert browser(authority).get("/healthz").status == 200
+    finally:
+        run("playbooks/drain.yml", host=APP1, back=True)
+
+
+def test_hosts_are_maintained_one_after_the_other(authority, figure):
+    with visitors(authority) as seen:
+        said = run("playbooks/maintain.yml", "--limit", f"{BALANCER}:{APP1}:{APP2}")
+        assert f"{BALANCER} is left as it is" in said
+    figure("maintenance of two hosts: requests", seen["requests"])
+    assert seen["failed"] == 0, seen["examples"]
+    all_in()
+
+
+def test_the_fleet_shrinks_and_grows(authority, figure):
+    """One app host less, and back, by the inventory and a run of site.yml."""
+    with visitors(authority) as seen:
+        run("site.yml", fleet_hosts=[APP1])
+        assert {served_by(browser(authority)) for _ in range(6)} == {APP1}
+        assert "guestbook" not in on(APP2, "djangoctl", "list", check=False)
+        run("site.yml")
+        all_in()
+        assert {served_by(browser(authority)) for _ in range(12)} == set(HOSTS)
+    figure("from two hosts to one and back: requests", seen["requests"])
+    assert seen["failed"] == 0, seen["examples"]
