@@ -335,6 +335,12 @@ def _fleet_problems(app: Mapping[str, Any], where: str, hosts: Sequence[str]) ->
         return
     count = f"is missing, while the app has {len(hosts)} hosts"
     word = "or say that each host is a site of its own: -e allow_separate_hosts=true"
+    media = app.get("media") if isinstance(app.get("media"), Mapping) else {}
+    if str(app.get("media_url", "/")).startswith("/") and not media.get("shared"):
+        yield (
+            f"{where}.media.shared: {count}, each with uploads of its own; give media_url of a store that they share "
+            f"(docs/fleet.md), or shared: true where their media directory is one file system, {word}"
+        )
     environment = app.get("environment") or {}
     if (app.get("database") or {}).get("engine") == "postgresql":
         return

@@ -21,7 +21,12 @@ SHOP = {"name": "shop", "domains": ["shop.example.com", "www.shop.example.com"],
 BLOG = {"name": "blog", "domains": ["blog.example.com"], "source": {"path": "/y"}}
 
 
-SHOP_ANYWHERE = SHOP | {"source": {"package": "shop==1.0"}, "secret_key": "x", "database": {"url": "postgres://db/x"}}
+SHOP_ANYWHERE = SHOP | {
+    "source": {"package": "shop==1.0"},
+    "secret_key": "x",
+    "database": {"url": "postgres://db/x"},
+    "media": {"shared": True},
+}
 
 
 @pytest.fixture(scope="session")

@@ -412,6 +412,7 @@ APP: dict[str, Change | Reason] = {
     "static_root": SOURCE,
     "static_url": Change("/static/", "/assets/", ask(STATIC.format("/assets")), "HTTP/2 200"),
     "media_root": SOURCE,
+    "media.shared": FLEET,
     "media.private": Change([], ["invoices/"], NGINX, r"location \^~ /\S+/invoices/"),
     "error_pages": Change({}, {"404": "404.html"}, NGINX, r"error_page 404 \$error_guestbook_404;"),
     "media_url": Change("/media/", "/uploads/", ENVIRONMENT, "MEDIA_URL=/uploads/"),
