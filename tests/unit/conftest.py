@@ -27,6 +27,7 @@ ROLES = ROOT / "roles"
 sys.path.insert(0, str(ROLES / "django" / "files" / "djangofleet"))  # so that tests can import djangoctl
 sys.path.insert(0, str(ROLES / "backup" / "files"))  # and djangofleet_backup
 sys.path.insert(0, str(ROLES / "certificate" / "files"))  # and djangofleet_acme
+sys.path.insert(0, str(ROLES / "nginx" / "files"))  # and djangofleet_balancer
 
 # Before any test module is imported: those of rules import them as ansible_collections.djangofleet.stack.
 if AnsibleCollectionConfig.collection_finder is None:
