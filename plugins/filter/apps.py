@@ -12,6 +12,7 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils import (
     app_moves,
     app_servers,
     backup,
+    fleet_logs,
     nginx_cache,
     rotation,
 )
@@ -92,5 +93,6 @@ class FilterModule:
             "apps_selection_problems": rules.selection_problems,
             "apps_settled": app_servers.settled,
             "apps_warnings": rules.apps_warnings,
+            "logs_asked": fleet_logs.logs_asked,
             "resolve_apps": resolve_apps,
         }
