@@ -15,6 +15,7 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils import (
     fleet_logs,
     nginx_cache,
     rotation,
+    verbs,
 )
 from ansible_collections.djangofleet.stack.plugins.plugin_utils import apps as rules
 from ansible_collections.djangofleet.stack.plugins.plugin_utils import summary as summaries
@@ -94,5 +95,7 @@ class FilterModule:
             "apps_settled": app_servers.settled,
             "apps_warnings": rules.apps_warnings,
             "logs_asked": fleet_logs.logs_asked,
+            "manage_asked": verbs.manage_asked,
+            "manage_report": verbs.manage_report,
             "resolve_apps": resolve_apps,
         }
