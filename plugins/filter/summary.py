@@ -43,12 +43,12 @@ def status(
     hostvars: Mapping[str, Mapping[str, Any]],
     hosts: Sequence[str],
     apps: Any,
-    app_hosts: Sequence[str] = (),
+    groups: Mapping[str, Sequence[str]],
     named: str = "",
 ) -> dict[str, Any]:
     """How the fleet is, as of now."""
     answers = {host: _of(hostvars[host], "djangofleet_status", {}) for host in hosts}
-    return fleet_status.fleet(answers, apps, app_hosts, named, now=datetime.datetime.now(datetime.UTC))
+    return fleet_status.fleet(answers, apps, groups, named, now=datetime.datetime.now(datetime.UTC))
 
 
 def logs(hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str], lines: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.app_fleet import hosts_of
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.apps import apps_selected
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import no_answer, one_line
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.summary import faults_of
@@ -18,7 +19,7 @@ NOTHING = "-"
 def fleet(
     answers: Mapping[str, Mapping[str, Any]],
     apps: Any,
-    app_hosts: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
     named: str = "",
     *,
     now: datetime.datetime,
@@ -27,11 +28,11 @@ def fleet(
 
     :param answers: by host, in order, what Ansible has registered of the module: its C(status), or why there is none.
     :param apps: the apps as the inventory has them.
-    :param app_hosts: the hosts that are to have them.
+    :param groups: the inventory's groups with their hosts, by which an app says where it lives.
     :param named: the app that alone is meant.
     :param now: the time, with its zone.
     """
-    expected = [str(app["name"]) for app in apps_selected(apps, named)]
+    expected = {str(app["name"]): hosts_of(app, groups) for app in apps_selected(apps, named)}
     going = [str(app["name"]) for app in apps_selected(apps, named, absent=True)]
     hosts, rows, sites = [], [], []
     for host, answer in answers.items():
@@ -39,7 +40,7 @@ def fleet(
         hosts.append(_host(host, answer, now))
         if status is None:
             continue
-        here = expected if host in app_hosts else []
+        here = [name for name, places in expected.items() if host in places]
         found = {site["name"]: _site(host, site, now) for site in status["sites"] or []}
         mine = list(_apps(host, status, here, going, named))
         rows += [{**row, "certificate_days": found.get(row["app"], {}).get("days")} for row in mine]

@@ -8,8 +8,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.app_fleet import hosts_of
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.apps import (
-    app_hosts,
     apps_selected,
     selection_problems,
 )
@@ -62,7 +62,7 @@ def manage_asked(
     problems += wrong
     if release and not RELEASE.fullmatch(str(release)):
         problems.append(problem("release", release, "the id of a release, such as djangoctl <app> releases lists them"))
-    host, wrong = _place(app_hosts(groups), hosts, separate)
+    host, wrong = _place(hosts_of(app, groups) if app else [], hosts, separate)
     problems += wrong
     return {
         "app": app.get("name", ""),
@@ -79,9 +79,9 @@ def _place(known: Sequence[str], hosts: Sequence[str], separate: bool) -> tuple[
     :param known: the hosts of the app.
     """
     if not known:
-        return "", ["app: the inventory has no host in the group app"]
+        return "", ["app: lives on no host; put one into the group app"]
     if not separate:
-        wrong = f"--limit: leaves out {known[0]}, the first host of the group app, on which manage.py runs; name it too"
+        wrong = f"--limit: leaves out {known[0]}, the app's first host, on which manage.py runs; name it too"
         return known[0], [] if known[0] in hosts else [wrong]
     found = [host for host in known if host in hosts]
     if len(found) == 1:

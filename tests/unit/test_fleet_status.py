@@ -41,7 +41,7 @@ def part(hours: float | None, *faults: dict[str, str], name: str = "files") -> d
 
 
 def of(answers: dict[str, Any], apps: Any = (SHOP,), hosts: Any = ("web1",), named: str = "") -> dict[str, Any]:
-    return fleet(answers, list(apps), list(hosts), named, now=NOW)
+    return fleet(answers, list(apps), {"app": list(hosts)}, named, now=NOW)
 
 
 def test_a_fleet_that_is_well():
@@ -178,6 +178,8 @@ def test_the_playbook_shows_what_the_hosts_have_answered():
     """By the name that status.yml registers it under."""
     (play,) = yaml.safe_load((ROOT / "playbooks/status.yml").read_text())
     (asked,) = (task["block"][0] for task in play["tasks"] if "block" in task)
-    found = summary.status({"web1": {asked["register"]: host(app())}, "web2": {}}, ["web1", "web2"], [SHOP], ["web1"])
+    found = summary.status(
+        {"web1": {asked["register"]: host(app())}, "web2": {}}, ["web1", "web2"], [SHOP], {"app": ["web1"]}
+    )
     assert [row["release"] for row in found["apps"]] == ["v2-b"]
     assert found["wrong"] == ["web2: does not answer: it was not asked"]

@@ -64,7 +64,7 @@ def test_the_words_of_a_command(command, words):
         ({"command": ["a", ["b"]]}, "command: found"),
         ({"release": "../x"}, "release: found '../x'; give the id of a release"),
         ({"release": "--env=A=b"}, "release: found"),
-        ({"hosts": ["web2"]}, "--limit: leaves out web1, the first host of the group app"),
+        ({"hosts": ["web2"]}, "--limit: leaves out web1, the app's first host"),
         ({"hosts": []}, "--limit: leaves out web1"),
     ],
 )
@@ -83,7 +83,9 @@ def test_where_each_host_is_a_site_of_its_own_one_is_named(hosts, host):
 
 
 def test_an_inventory_without_a_host_for_apps():
-    assert manage_asked([SHOP], {}, command="check")["problems"] == ["app: the inventory has no host in the group app"]
+    assert manage_asked([SHOP], {}, command="check")["problems"] == [
+        "app: lives on no host; put one into the group app"
+    ]
 
 
 def test_all_that_is_wrong_is_said_at_once():
@@ -106,3 +108,9 @@ def test_what_is_shown_of_a_run(answer, text, wrong):
 
 def test_a_run_that_did_not_begin():
     assert manage_report({"msg": "there is no djangoctl"}, "web1")["wrong"] == "web1: there is no djangoctl"
+
+
+def test_a_command_runs_on_the_first_host_of_an_app_that_names_its_own():
+    given = {"app": ["web1", "web2", "web3"]}
+    found = manage_asked([SHOP | {"hosts": ["web3", "web2"]}], given, command="check", hosts=["web2", "web3"])
+    assert (found["host"], found["problems"]) == ("web2", [])

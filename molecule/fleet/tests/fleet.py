@@ -48,7 +48,12 @@ def browser(authority: str, **options: Any) -> Browser:
 
 def served_by(visitor: Browser) -> str:
     """The host whose app has written a page, as its footer says."""
-    return re.search(r"<dt>Host</dt><dd>([^<]+)</dd>", visitor.text("/"))[1]
+    return host_of(visitor.text("/"))
+
+
+def host_of(page: str) -> str:
+    """The host whose app has written a page."""
+    return re.search(r"<dt>Host</dt><dd>([^<]+)</dd>", page)[1]
 
 
 def out() -> dict[str, str]:
