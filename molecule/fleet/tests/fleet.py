@@ -57,8 +57,10 @@ def host_of(page: str) -> str:
 
 
 def out() -> dict[str, str]:
-    """The hosts that get no requests, with what djangofleet-balancer says of each."""
-    said = json.loads(on(BALANCER, "djangofleet-balancer", "status", "--json", check=False))
+    """The hosts that get no requests, with what djangofleet-balancer says of each, once Nginx knows too."""
+    said: dict[str, Any] = {"loaded": False}
+    while not said["loaded"]:
+        said = json.loads(on(BALANCER, "djangofleet-balancer", "status", "--json", check=False))
     return {entry["host"]: entry["why"] for entry in said["servers"] if not entry["in"]}
 
 

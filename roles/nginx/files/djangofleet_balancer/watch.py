@@ -16,6 +16,7 @@ from .notify import Notifier
 from .probe import fault
 
 TICK = 1.0  # seconds: how often files are looked at, and systemd hears of us, at least
+AGAIN = 0.2  # seconds after which a server that has failed is asked again, so that one that is gone is out soon
 GATHER = 0.05  # seconds in which servers that fail at once become one reload
 RETRY = 30  # seconds after which what has failed is tried again, if nothing has changed before
 GRACE = 2  # seconds in which what is under way may end after SIGTERM; the next start makes up for it otherwise
@@ -124,18 +125,25 @@ class Watch:
                 self._asking[key] = asyncio.create_task(self._ask_one(key, health[key.site]))
 
     async def _ask_one(self, key: Key, health: dict[str, Any]) -> None:
+        """Ask a server, and one that fails again and again, until it is well or out."""
         try:
-            found = await fault(key.address, health, self._config["timeout"])
+            while await self._fails(key, health):
+                await asyncio.sleep(AGAIN)
         finally:
             del self._asking[key]
+
+    async def _fails(self, key: Key, health: dict[str, Any]) -> bool:
+        """Ask a server once. Whether it has failed, and not often enough to be out."""
+        found = await fault(key.address, health, self._config["timeout"])
         if key not in self._records:  # the configuration no longer has it
-            return
+            return False
         before = self._records[key]
         after = self._records[key] = judged(before, found, self._config, state.now())
         is_first = key not in self._answered
         self._answered.add(key)
         if is_first or (before.mark is None) != (after.mark is None):
             self._loop.call_later(GATHER, self._wake.set)
+        return bool(found) and after.mark is None
 
     # What Nginx is told
 
