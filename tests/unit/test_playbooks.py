@@ -74,7 +74,7 @@ VERBS: dict[str, list[str]] = {
     ],
     "manage": ["app: found 'guestbok'; did you mean 'guestbook'?", "command: found '--help'; give a command"],
     "manage of several": ["app: is missing, and the inventory has several; give one of: -e app=shop, -e app=blog"],
-    "manage elsewhere": ["--limit: leaves out one, the first host of the group app"],
+    "manage elsewhere": ["--limit: leaves out one, the app's first host"],
 }
 
 
