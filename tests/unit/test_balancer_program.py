@@ -340,6 +340,7 @@ class Host:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        assert not self.processes or not [line for line in self.said if "Traceback" in line], self.said
 
 
 PROGRAM = """\
@@ -421,6 +422,11 @@ def test_nginx_is_tested_then_reloaded_once(host, capsys):
     assert json.loads(printed)["changed"] is False
     assert written(host.upstreams / "shop.conf") == before
     assert host.asked("nginx", "-t", "-q") == 1
+    before = written(host.upstreams / "blog.conf")
+    host.know(known())
+    code, printed = run(capsys, "apply", "--json")
+    assert json.loads(printed)["sites"] == ["shop"]
+    assert written(host.upstreams / "blog.conf") == before
 
 
 def test_what_nginx_refuses_does_not_stay(host, capsys):
@@ -580,6 +586,7 @@ def test_a_drained_host_is_out_of_all_sites(host, capsys):
         ([SHOP], known(shop=("app1", "app2")), "app1", True),
         ([site("shop", "app1", server("app2", options=" down"))], known(), "app1", True),
         ([site("shop", "app1", server("app2", options=" down"))], known(), "app2", False),
+        ([SHOP, site("odd", server("app1", options=" down"))], known(), "app1", False),
     ],
 )
 def test_the_last_server_of_a_site_is_not_drained(host, capsys, sites, found, drained, is_refused):
@@ -689,6 +696,18 @@ def test_a_drain_waits_for_the_workers_from_before(tmp_path, monkeypatch):
     assert nginx.retired([11], time.monotonic()) is True
 
 
+def test_a_drain_is_not_over_while_workers_from_before_take_requests(host, capsys, monkeypatch):
+    host.write(SHOP)
+    seen = []
+    monkeypatch.setattr(
+        nginx, "workers", lambda: [11] if host.asked("systemctl", "reload", "nginx.service") == 0 else []
+    )
+    monkeypatch.setattr(nginx, "retired", lambda earlier, end: bool(seen.append(earlier)))
+    code, printed = run(capsys, "drain", "app1", "--wait", "0")
+    assert (code, seen) == (1, [[11]]), "those of before the reload"
+    assert "app1: is drained; after 0 s workers of Nginx from before still take requests" in printed
+
+
 def test_who_is_not_well_comes_back_when_it_is(host, capsys):
     host.write(SHOP)
     host.know(known(("app1",), shop=("app1",)))
@@ -772,7 +791,7 @@ class Backend:
     """A server on loopback. `answer` gets each connection, and may be another one at any time."""
 
     def __init__(self, answer: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None) -> None:
-        self.answer, self._tls, self.requests = answer, tls, []
+        self.answer, self._tls, self.requests, self.accepted = answer, tls, [], 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
@@ -781,6 +800,7 @@ class Backend:
         with suppress(OSError):
             while True:
                 stream, _address = self._listener.accept()
+                self.accepted += 1
                 threading.Thread(target=self._handle, args=[stream], daemon=True).start()
 
     def _handle(self, stream: socket.socket) -> None:
@@ -860,6 +880,7 @@ def fault(address: str, seconds: float = LONG, **checked: Any) -> str:
         (b"", "it hangs up"),
         (floods(b"HTTP/1.1 200 OK\r\n\r\n"), ""),
         (floods(b""), "it does not speak HTTP"),
+        (b"HTTP/1.1 200 " + b"x" * 4096 + b"\r\n", "it does not speak HTTP"),
     ],
 )
 def test_what_a_server_answers(backend, answer, found):
@@ -974,7 +995,12 @@ def test_the_last_ones_stay_in(host, backend):
     host.start("watch")
     until(lambda: len(host.known["unhealthy"].get("shop", ())) == 2)
     until(lambda: "alone: app3 stays in, since none would be left: it answers 500 and not 200 to 399" in host.said)
-    until(lambda: any(line.startswith("shop: app1 stays in") for line in host.said))
+    # On a busy machine the other one may have failed later, after which this one is back.
+    told = [
+        f"shop: app1 {how}, since none would be left: it answers 500 and not 200 to 399"
+        for how in ("stays in", "is back")
+    ]
+    until(lambda: set(told) & set(host.said))
     assert (host.out(), host.out("alone")) == ([], [])
     one.answer = one.says(OK)
     until(lambda: host.out() == [other.address])
@@ -989,6 +1015,7 @@ def test_a_slow_server_delays_nobody(host, backend):
     until(lambda: len(third.requests) > 2)
     other.answer = other.says(BROKEN)
     until(lambda: host.out() == [other.address])
+    assert slow.accepted == 1, "it still owes an answer"
     process.terminate()
     assert process.wait(LONG) == 0, "it does not wait for an answer"
 
@@ -999,6 +1026,22 @@ def test_a_server_that_never_answers_is_out(host, backend):
     host.start("watch")
     until(lambda: host.out() == [slow.address])
     until(lambda: "shop: app1 is out: timed out after 3 s" in host.said)
+
+
+def test_a_server_with_a_certificate_of_somebody_else_is_out(host, backend, tls, tmp_path):
+    stranger = issue("shop", ("shop.example.com",), STRANGER)
+    (tmp_path / "stranger.pem").write_text(stranger.pem + stranger.key_pem)
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    theirs.load_cert_chain(tmp_path / "stranger.pem")
+    one, other = backend(OK, tls), backend(OK, theirs)
+    host.write(pair(one, other, tls={"authority_file": str(tmp_path / "ca.pem"), "name": "shop.example.com"}))
+    host.start("watch")
+    until(lambda: host.out() == [other.address])
+    until(lambda: any(line.startswith("shop: app2 is out: its certificate is refused: ") for line in host.said))
+    asked = len(one.requests)
+    until(lambda: len(one.requests) > asked + 3)
+    assert host.out() == [other.address]
+    assert [line for line in host.said if not line.startswith(("shop: ", "warning: "))] == []
 
 
 def test_a_start_begins_with_what_was_known(host, backend):
@@ -1071,9 +1114,20 @@ def test_another_address_has_to_prove_itself(host, backend):
     host.write(pair(one, other))
     host.start("watch")
     until(lambda: host.out() == [one.address])
+    gate, asked = threading.Event(), threading.Event()
+
+    def waits(stream: socket.socket) -> None:
+        asked.set()
+        gate.wait()
+        stream.sendall(OK)
+
+    one.answer = waits
+    assert asked.wait(LONG)
     host.write(pair(moved, other))
     until(lambda: host.out() == [moved.address])
-    until(lambda: len(moved.requests) > 3)
+    gate.set()  # what the old address answers now is of no interest
+    answered = len(moved.requests)
+    until(lambda: len(moved.requests) > answered + 3)
     assert host.out() == [moved.address]
     moved.answer = moved.says(OK)
     until(lambda: host.out() == [])
@@ -1105,6 +1159,33 @@ def test_what_nginx_refuses_is_tried_again_but_not_all_the_time(host, backend):
     one.answer = one.says(OK)
     until(lambda: host.known == known())
     assert process.poll() is None
+
+
+def test_who_falls_is_out_before_the_next_look(host, backend, monkeypatch):
+    monkeypatch.setattr(watch, "TICK", 10 * LONG)
+    gate = threading.Event()
+
+    def waits(stream: socket.socket) -> None:
+        stream.recv(4096)
+        gate.wait()
+        stream.sendall(BROKEN)
+
+    one, other = backend(waits), backend()
+    host.write(pair(one, other), interval=10 * LONG, timeout=10 * LONG, falls=1)
+
+    async def scene() -> None:
+        service = watch.Watch(notify.Notifier({}))
+        task = asyncio.create_task(service.run())
+        while not (host.state / "loaded").exists() or service._bringing:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
+        gate.set()
+        while host.out() != [one.address]:
+            await asyncio.sleep(0.02)
+        service._end()
+        await task
+
+    asyncio.run(asyncio.wait_for(scene(), LONG))
 
 
 def test_what_is_tried_again(host, monkeypatch):

@@ -31,7 +31,7 @@ exit codes:
   0  done; `status`: all servers are in and well, and Nginx knows
   1  failed, or the wait is over; `status`: a server is out, or not well, or Nginx goes on as before
   2  refused, bad usage, or no permission: nothing has changed
-  3  another djangofleet-balancer is at work for too long: nothing has changed"""
+  3  another djangofleet-balancer is at work for too long"""
 WAIT = 60  # seconds
 PAUSE = 0.1  # seconds between two looks at the state
 
@@ -124,14 +124,10 @@ def do_drain(options: argparse.Namespace) -> Outcome:
     return result
 
 
-def _takes_last(
-    site: Mapping[str, Any], host: str, before: Mapping[str, Any], after: Mapping[str, Any]
-) -> bool:  # fmt: skip
+def _takes_last(site: Mapping[str, Any], host: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether a site loses by this change the last server that serves it well."""
-    return (
-        host in candidates(site) - out_of(site, before)
-        and not candidates(site) - drained(site, after) - failing(site, after)
-    )  # fmt: skip
+    left = candidates(site) - drained(site, after) - failing(site, after)
+    return host in candidates(site) - out_of(site, before) and not left
 
 
 def do_undrain(options: argparse.Namespace) -> Outcome:
