@@ -92,6 +92,9 @@ def problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
     if "connect_timeout" in upstream and not matches("duration", upstream["connect_timeout"]):
         yield problem(f"{path}.connect_timeout", upstream["connect_timeout"], DURATION)
     if watched(site):
+        for where, server in labelled(f"{path}.servers", upstream["servers"]):
+            if server.startswith("unix:"):
+                yield problem(where, server, "an address with a port, or leave health out: it is for other hosts")
         health = upstream["health"]
         if not matches("request", health["path"]):
             yield problem(f"{path}.health.path", health["path"], "a path that begins with '/'")

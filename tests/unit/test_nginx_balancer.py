@@ -100,6 +100,7 @@ def test_a_site_waits_until_it_is_ready(text):
         ({"health": {"status_min": 500, "status_max": 400}}, "health.status_min"),
         ({"health": {}, "server_options": [{"address": A, "down": True}]}, "server_options[0].down"),
         ({"server_options": [{"address": A, "host": "a b"}]}, "server_options[0].host"),
+        ({"health": {}, "servers": ["unix:/run/shop.sock"]}, "servers[0]"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_path(upstream, path):
