@@ -106,6 +106,8 @@ def inner_site(
     :returns: the site, and what the app says that goes over it.
     """
     addresses = list(filter(None, peers(app, hostvars, host).values()))
+    fronts = [address for name in app["balancers"] if (address := address_of(name, hostvars))]
+    itself = [address_of(host, hostvars), "127.0.0.1", "::1"]
     others = {key: value for key, value in app["nginx"].items() if key in INNER}
     if kept := {key: value for key, value in app["nginx"].get("upstream", {}).items() if key in KEPT}:
         others["upstream"] = kept
@@ -113,6 +115,8 @@ def inner_site(
         **{key: value for key, value in site.items() if tls or key != "certificate"},
         "hsts": {"enabled": False},
         "connections_per_address": 0,
+        # Whatever the firewall lets in: what keeps visitors out is on the balancer.
+        "peers": list(dict.fromkeys(filter(None, [*fronts, *addresses, *itself]))),
     }
     if len(app["hosts"]) > 1:
         allowed = "".join(f"allow {address}; " for address in addresses)
@@ -204,15 +208,24 @@ def real_ip(apps: Sequence[Mapping[str, Any]], hostvars: Mapping[str, Any], host
 
 
 def openings(
-    apps: Sequence[Mapping[str, Any]], hostvars: Mapping[str, Any], host: str, ports: Sequence[Any], has_own: bool
+    apps: Sequence[Mapping[str, Any]],
+    hostvars: Mapping[str, Any],
+    host: str,
+    ports: Sequence[Any],
+    has_own: bool,
+    is_behind: bool = False,
 ) -> dict[str, Any]:
     """What the firewall of a host opens for its Nginx.
 
     :param ports: that it listens on.
     :param has_own: whether it serves sites that no app gives it.
+    :param is_behind: whether there are balancers and it is none: what its Nginx has left when all apps have gone is
+        for nobody.
     :returns: the C(ports) that are open to everybody, and the C(rules) for balancers and the app's other hosts.
     """
     here = [app for app in apps if host in [*app["hosts"], *app["balancers"]]]
+    if is_behind and not here and not has_own:
+        return {"ports": [], "rules": []}
     if has_own or not here or not all(app["balancers"] and host in app["hosts"] for app in here):
         return {"ports": list(dict.fromkeys(ports)), "rules": []}
     names = [name for app in here for name in [*app["balancers"], *(each for each in app["hosts"] if each != host)]]
@@ -251,7 +264,18 @@ def host_problems(
     hosts = hosts_of(app, groups)
     if given is not None and not hosts and not missing:
         yield f"{where}.hosts: names no host; give some of the group {GROUP}, or leave it out for all of them"
+    if given is None and not hosts and groups.get(BALANCERS):
+        yield f"{where}.hosts: none is in the group {GROUP}, and the balancers have none to ask; put one there"
     yield from _balancer_problems(where, hosts, groups, hostvars)
+
+
+def separate_problems(where: str, hosts: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Hosts that are to be sites of their own, and over which balancers spread the visitors of one."""
+    if len(hosts) > 1 and (balancers := balancers_of(hosts, groups)):
+        yield (
+            f"allow_separate_hosts: is on, and {', '.join(balancers)} spreads the visitors of {where} over "
+            f"{', '.join(hosts)}; leave it out, or give the app one host"
+        )
 
 
 def _balancer_problems(
@@ -264,8 +288,14 @@ def _balancer_problems(
             f"{where}.hosts: {', '.join(both)} is a balancer too, in front of itself and of the others; take it out of "
             f"one of the groups {GROUP} and {BALANCERS}"
         )
-    elif both or not balancers:
+    elif both or not balancers or not hosts:
         return
+    for host in hosts:
+        if host not in groups.get("web", []):
+            yield (
+                f"{where}.hosts: {host} is not in the group web, and {', '.join(balancers)} passes requests to the "
+                "Nginx of the app's hosts; put it there"
+            )
     for host in [*hosts, *balancers]:
         if not address_of(host, hostvars):
             yield (

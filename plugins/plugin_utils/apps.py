@@ -290,12 +290,14 @@ def apps_problems(
             found += _absent_problems(app, where)
             continue
         lines = app_problems(app, where, is_there) + _wired_problems(app, where)
-        if not (lines or separate):
-            hosts = app_fleet.hosts_of(app, groups)
+        hosts = app_fleet.hosts_of(app, groups)
+        if not lines and separate:
+            lines = list(app_fleet.separate_problems(where, hosts, groups))
+        elif not lines:
             lines = [
                 *app_fleet.host_problems(app, where, groups, hostvars or {}),
                 *server_problems(app, where, hosts, groups, hostvars or {}),
-                *_fleet_problems(app, where, hosts),
+                *_fleet_problems(app, where, hosts, bool(app_fleet.balancers_of(hosts, groups))),
             ]
         found += lines
     return [*found, *_shared(apps), *_shared_caches(apps), *_shared_units(apps)]
@@ -329,12 +331,17 @@ def _optional(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _fleet_problems(app: Mapping[str, Any], where: str, hosts: Sequence[str]) -> Iterator[str]:
-    """What hosts that share an app would each make for themselves."""
+def _fleet_problems(app: Mapping[str, Any], where: str, hosts: Sequence[str], balanced: bool) -> Iterator[str]:
+    """What hosts that share an app would each make for themselves.
+
+    :param balanced: whether balancers spread visitors over them, so that none can be a site of its own.
+    """
     if len(hosts) < 2:
         return
     count = f"is missing, while the app has {len(hosts)} hosts"
-    word = "or say that each host is a site of its own: -e allow_separate_hosts=true"
+    word = "or one host"
+    if not balanced:
+        word = "or say that each host is a site of its own: -e allow_separate_hosts=true"
     media = app.get("media") if isinstance(app.get("media"), Mapping) else {}
     if str(app.get("media_url", "/")).startswith("/") and not media.get("shared"):
         yield (

@@ -212,6 +212,7 @@ def _resolved(site: Mapping[str, Any], ports: Mapping[str, int], headers: Mappin
         "proxy_read_timeout": None,
         "maintenance": None,
         "ready_file": None,
+        "peers": [],
         **site,
         "static": [{**place, "hidden_pattern": _hidden(place["hidden"])} for place in site["static"]],
         "media": [{**place, "private": private_directories(place["private"])} for place in site["media"]],

@@ -158,6 +158,7 @@ def _site_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
         if location["match"] != "regex" and location["path"][:1] not in ("/", "@"):
             wish = "a path that begins with '/', or add match: regex"
             yield problem(f"{where}.path", location["path"], wish)
+    yield from _network_problems(f"{path}.peers", site.get("peers", []))
     if "ready_file" in site:
         yield from _path_problems(f"{path}.ready_file", site["ready_file"])
     yield from nginx_upstream.problems(path, site)

@@ -555,7 +555,8 @@ def test_a_drained_host_is_out_of_all_sites(host, capsys):
     host.write(SHOP, BLOG)
     code, printed = run(capsys, "drain", "app2", "--why", "a new disk", "--json")
     assert (code, json.loads(printed)) == (
-        0, {"host": "app2", "changed": True, "sites": ["shop", "blog"], "connections": 0, "warnings": []})  # fmt: skip
+        0, {"host": "app2", "changed": True, "sites": ["shop", "blog"], "why": "a new disk",
+                "connections": 0, "warnings": []})  # fmt: skip
     assert (host.out("shop"), host.out("blog")) == (["10.0.0.6:443"], ["10.0.0.6:8443"])
     mark = host.known["drained"]["app2"]
     assert (mark["by"], mark["why"]) == ("ada", "a new disk")
@@ -897,8 +898,8 @@ def test_what_a_server_is_asked(backend):
     assert fault(one.address, status_min=200, status_max=200) == ""
     assert fault(one.address, status_min=204, status_max=204) == "it answers 200 and not 204"
     assert one.requests[0].decode().split("\r\n") == [
-        "GET /healthz HTTP/1.1", "Host: shop.example.com", "User-Agent: djangofleet-balancer", "Accept: */*",
-        "Connection: close", "", ""]  # fmt: skip
+        "GET /healthz HTTP/1.1", "Host: shop.example.com", "X-Forwarded-Proto: https",
+        "User-Agent: djangofleet-balancer", "Accept: */*", "Connection: close", "", ""]  # fmt: skip
 
 
 def test_a_closed_port_is_told(backend):

@@ -161,12 +161,14 @@ def test_the_components_come_in_order(runs):
         ("app", "Build"),
         ("app", "Put live"),
         ("~^(web|balancer)$", "Serve the sites"),
+        ("balancer", "Balance them"),
+        ("web", "Serve what is left"),
         ("~^(web|balancer|database|cache)$", "Have certificates signed by an authority"),
         ("app", "Forget what no app connects by any more"),
         ("~^(database|cache)$", "Take back what no app uses any more"),
         ("~^(app|database)$", "Back up the databases and the apps"),
         ("database", "Ask how the backups of databases on hosts of their own are"),
-        ("app", "Remove the apps that are to go"),
+        (every, "Remove the apps that are to go"),
         ("~^(app|web|balancer)$", "Say how it went"),
     ]
 

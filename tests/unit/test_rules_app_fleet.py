@@ -215,6 +215,27 @@ def test_nginx_behind_balancers_is_open_to_them_and_to_peers(host, has_own, port
     assert [rule["port"] for rule in found["rules"]] == (["80", "443"] if sources else [])
 
 
+def test_what_a_host_behind_balancers_has_left_is_for_nobody():
+    """Until its Nginx is told: what keeps visitors out of the site of an app that has gone is on the balancer."""
+    found = app_fleet.openings(resolved(BLOG), HOSTVARS, "app1", [80, 443], False, True)
+    assert found == {"ports": [], "rules": []}
+    assert app_fleet.openings(resolved(BLOG), HOSTVARS, "app1", [80, 443], True, True)["ports"] == [80, 443]
+
+
+def test_an_inner_site_knows_who_may_ask_whatever_the_firewall_lets_in():
+    assert site_on("app1", SHOP)["peers"] == [
+        *("10.0.0.1", "10.0.0.2", "10.0.0.4", "10.0.0.5", "10.0.0.3", "127.0.0.1", "::1")
+    ]
+    assert site_on("lb1", SHOP).get("peers") is None
+
+
+@pytest.mark.parametrize(("hosts", "balancers", "refused"), [(2, 1, True), (1, 1, False), (2, 0, False)])
+def test_hosts_behind_balancers_are_no_sites_of_their_own(hosts, balancers, refused):
+    groups = {"app": GROUPS["app"][:hosts], "balancer": GROUPS["balancer"][:balancers]}
+    found = list(app_fleet.separate_problems("django_apps[shop]", groups["app"], groups))
+    assert bool(found) == refused
+
+
 def test_peers_are_the_other_hosts_of_the_app():
     found = resolved(SHOP, BLOG)
     assert app_fleet.peers_of(found, "shop", HOSTVARS, "app1") == {
@@ -254,6 +275,12 @@ def test_a_good_fleet_has_no_problem():
 def test_a_balancer_in_front_of_itself_and_others_is_refused():
     (line,) = problems(SHOP, {**GROUPS, "balancer": ["app1"]})
     assert "app1 is a balancer too" in line
+
+
+def test_an_app_host_behind_balancers_has_nginx():
+    (line,) = problems(SHOP, {**GROUPS, "web": ["app1", "app3"]})
+    assert line.startswith("django_apps[shop].hosts: app2 is not in the group web")
+    assert "none is in the group app" in problems(SHOP, {**GROUPS, "app": []})[0]
 
 
 def test_every_host_of_a_tier_needs_an_address():

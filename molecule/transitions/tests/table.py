@@ -237,6 +237,7 @@ NGINX_SITE: dict[str, Change | Reason] = {
     "upstream.health.path": FLEET,
     "upstream.health.status_min": FLEET,
     "upstream.health.status_max": FLEET,
+    "peers": FLEET,
     "ready_file": FLEET,
     "static[].url": WIRED,
     "static[].path": WIRED,

@@ -112,6 +112,7 @@ def do_drain(options: argparse.Namespace) -> Outcome:
         "host": host,
         "changed": is_new or bool(done.changed),
         "sites": [site["name"] for site, _server in places],
+        "why": after["drained"][host]["why"],
         "connections": left,
         "warnings": list(done.warnings),
     }

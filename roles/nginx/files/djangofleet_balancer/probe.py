@@ -78,6 +78,7 @@ def request(health: Mapping[str, Any]) -> bytes:
     lines = [
         f"GET {health['path']} HTTP/1.1",
         f"Host: {health['host']}",
+        "X-Forwarded-Proto: https",  # as a visitor's request comes, whatever these two hosts speak
         "User-Agent: djangofleet-balancer",
         "Accept: */*",
         "Connection: close",
