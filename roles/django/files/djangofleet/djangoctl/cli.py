@@ -28,6 +28,7 @@ from .move import move
 from .prune import prune
 from .rehearsal import rehearsal
 from .remove import remove
+from .static import publish, unpublished
 from .systemd import Systemd
 
 DESCRIPTION = """\
@@ -187,6 +188,17 @@ def do_move(app: App, options: argparse.Namespace) -> dict:
         done = move(app, Systemd(), leave=options.leave, only=options.only)
         facts |= {key: done[key] for key in ("from", "rows", "maintenance_seconds", "kept")}
     return done
+
+
+def do_publish(app: App, options: argparse.Namespace) -> dict:
+    """Add the static files of a release to those that Nginx serves, and replace none that the live release uses."""
+    release = releases.read(app, options.release)
+    swap.require_good(app, release)
+    files = unpublished(app, release)
+    if files and not options.dry_run:
+        with recorded(app, "publish", release.id) as facts:
+            files = facts["files"] = publish(app, release, replace=False)
+    return {"release": release.id, "changed": files > 0, "files": files}
 
 
 def do_activate(app: App, options: argparse.Namespace) -> dict:
@@ -414,6 +426,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--only", choices=["rehearsal", "move"], help="what is tried while the app serves, or the rest"
     )
+    command = add("publish", do_publish, "add the static files of a release to those that are served; replaces none")
+    command.add_argument("release")
+    command.add_argument("--dry-run", action="store_true", help="count them and add none")
     command = add("activate", do_activate, "put a release live without dropping a request", finishes=True)
     command.add_argument("release", help="its id; `current` is the live one, which starts anew where that is due")
     _swap_options(command)
