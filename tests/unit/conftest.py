@@ -169,6 +169,17 @@ def app_settings(evaluate: Callable[..., Any]) -> dict[str, Any]:
     return json.loads(json.dumps(evaluate("django", "__django_settings.settings", django_app=app)))
 
 
+# How an app of several hosts is configured, with another one on another address of this machine.
+FLEET: dict[str, Any] = {
+    "host": "app1",
+    "peers": {"app2": "127.0.0.2"},
+    "port": 443,
+    "domain": "shop.example.com",
+    "authority_file": "",
+    "repository": "",
+}
+
+
 class Clock:
     """Stands in for the module time: sleeping takes no time, and is noted."""
 

@@ -352,6 +352,9 @@ def test_the_list_is_also_a_command(ctl, app, make_app, make_release):
         ([""], {"list", "--json", "--help"}),
         (["li"], {"list"}),
         (["list", ""], {"--json", "--help"}),
+        (["cat"], {"catch-up"}),
+        (["catch-up", ""], {"--json", "--help"}),
+        (["shop", "cat"], {"catch-up"}),
         (["shop", "sta"], {"status"}),
         (["shop", "maintenance", "o"], {"on", "off"}),
     ],
@@ -417,7 +420,7 @@ def test_what_is_live_is_asked_under_the_lock(ctl, app, make_release, monkeypatc
     make_release(app, "v2-1")
     ctl("shop", "activate", "v1-1")
     (app.config / "env").write_text("CHANGED=1\n")
-    held = cli.held
+    held = lock.held
 
     @contextmanager
     def waited(*words):
@@ -425,7 +428,7 @@ def test_what_is_live_is_asked_under_the_lock(ctl, app, make_release, monkeypatc
             releases.point(app.current, app.releases / "v2-1")
             yield
 
-    monkeypatch.setattr(cli, "held", waited)
+    monkeypatch.setattr(lock, "held", waited)
     assert ctl("shop", "activate", "current", "--json")[1]["release"] == "v2-1"
     assert releases.live_id(app) == "v2-1"
     assert audited()[-1]["release"] == "v2-1"
