@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import signal
+import subprocess
+import time
 
 import pytest
-from fleet import APP1, APP2, BALANCER, HOSTS, Readers, all_in, browser, on, out, release, run, served_by, visitors
-from shared.outside import PROVE, ROOT
+from fleet import (
+    APP1,
+    APP2,
+    BALANCER,
+    HOSTS,
+    Readers,
+    all_in,
+    answered,
+    browser,
+    docker,
+    on,
+    out,
+    release,
+    run,
+    served_by,
+    visitors,
+)
+from shared.outside import PROVE, ROOT, within
 
 
 @pytest.fixture
@@ -15,6 +36,8 @@ def project(tmp_path):
 
     def make(name: str) -> str:
         path = tmp_path / name
+        if path.exists():
+            return str(path)
         shutil.copytree(ROOT / "examples/guestbook", path, ignore=shutil.ignore_patterns("__pycache__", "*.sqlite3"))
         style = path / "entries/static/entries/css/site.css"
         style.write_text(f"{style.read_text()}\n/* {name} */\n")
@@ -49,6 +72,68 @@ def test_a_release_that_fails_on_the_second_host_is_live_on_none(authority, proj
         on(APP2, "rm", "/srv/guestbook/media/refuse")
     assert {release(host) for host in HOSTS} == {before}
     assert seen["failed"] == 0, seen["examples"]
+
+
+def test_a_host_that_was_away_catches_up(authority, project):
+    """What it has not got, a deploy brings; what lies on it, it puts live by itself. Until then it takes no visitor."""
+    before, missed = release(APP1), [f"missed{number}" for number in range(3 if PROVE else 1)]
+    with visitors(authority) as seen:
+        docker("kill", APP2)
+        for name in missed:
+            run("playbooks/deploy.yml", f"--limit={APP1}", fleet_version=name, fleet_project=project(name))
+        docker("start", APP2)
+        within(lambda: "503" in out().get(APP2, ""), 90, "it is up, and not ready")
+        said = json.loads(on(APP2, "djangoctl", "guestbook", "status", "--json", check=False))
+        assert (said["ready"], said["serves"], said["release"]) == (False, False, before)
+        run("playbooks/deploy.yml", f"--limit={APP2}", fleet_version=missed[-1], fleet_project=project(missed[-1]))
+        all_in()
+        assert release(APP2) == release(APP1) != before
+
+        docker("kill", APP2)
+        run("playbooks/rollback.yml", f"--limit={APP1}", app="guestbook")
+        docker("start", APP2)
+        within(lambda: release(APP2) == release(APP1), 90, "it goes back too, by itself")
+        all_in(60)
+    assert answered(seen) >= 99.9, seen["examples"]
+
+
+def controller(*words: str, **variables: str) -> subprocess.Popen:
+    """A run of ansible-playbook that goes on."""
+    inventories = [os.environ["MOLECULE_INVENTORY_FILE"], "molecule/fleet/inventory"]
+    given = [f"--inventory={path}" for path in inventories] + ["--extra-vars", json.dumps(variables)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(["ansible-playbook", *given, *words], cwd=ROOT, start_new_session=True, **quiet)
+
+
+@pytest.mark.skipif(not PROVE, reason="scenario release has it, without a balancer")
+def test_two_controllers_at_once(authority, project):
+    sides = {name: project(name) for name in ("left", "right")}
+    with visitors(authority) as seen:
+        both = [
+            controller("playbooks/deploy.yml", fleet_version=name, fleet_project=path) for name, path in sides.items()
+        ]
+        codes = [process.wait(600) for process in both]
+    assert 0 in codes
+    assert release(APP1) == release(APP2)
+    assert seen["failed"] == 0, seen["examples"]
+
+
+@pytest.mark.skipif(not PROVE, reason="scenario release has it, without a balancer")
+@pytest.mark.parametrize("seconds", range(3, 24, 3))
+def test_a_controller_is_killed_on_the_way(authority, project, seconds):
+    """Whatever it was at: nobody notices, and the next run ends as if nothing had happened."""
+    name = f"killed{seconds}"
+    given = {"fleet_version": name, "fleet_project": project(name)}
+    with visitors(authority) as seen:
+        process = controller("playbooks/deploy.yml", **given)
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+        time.sleep(5)
+        run("playbooks/deploy.yml", **given)
+        assert {release(host).partition("-")[0] for host in HOSTS} == {name}
+    assert seen["failed"] == 0, seen["examples"]
+    all_in()
 
 
 def test_a_host_is_drained_and_comes_back(authority):
