@@ -193,7 +193,7 @@ def app_certificates(
     address = address_of(host, hostvars or {})
     # By this one a balancer has the authority, whoever signs its visitors' certificates.
     if tls and address and any(host in app["balancers"] for app in apps):
-        found.append({"name": "fleet", "domains": [address], **private})
+        found.append({"name": "fleet.balancer", "domains": [address], **private})  # no app has a dot in its name
     return found
 
 
