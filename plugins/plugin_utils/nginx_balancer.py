@@ -18,9 +18,10 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import 
 DIRECTORY = "/etc/nginx/upstreams"
 INCLUDES = f"{DIRECTORY}/*.conf"
 UNIT = "djangofleet-balancer.service"
-# Seconds between two questions to a server, and those that an answer may take, the handshake included. A host that has
-# frozen is out within 0.5 + 0.6 + 0.2 + 0.6 s and a reload.
-INTERVAL, TIMEOUT = 0.5, 0.6
+# Seconds between two questions to a server; those that a connection with its handshake may take, so that a host that
+# has frozen is out within 0.5 + 0.6 + 0.2 + 0.6 s and a reload; and those of the whole answer: an app that is only slow
+# is not taken out for it, which would leave its work to the others.
+INTERVAL, CONNECT_TIMEOUT, TIMEOUT = 0.5, 0.6, 5
 FALLS = RISES = 2
 
 
@@ -37,6 +38,7 @@ def settings(sites: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "version": 1,
         "interval": INTERVAL,
+        "connect_timeout": CONNECT_TIMEOUT,
         "timeout": TIMEOUT,
         "falls": FALLS,
         "rises": RISES,

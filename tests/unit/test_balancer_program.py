@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from djangofleet_balancer import cli, config, connections, files, health, nginx, notify, probe, state, upstream, watch
 from test_role_certificate import AUTHORITY, ROOT, STRANGER, issue
@@ -44,7 +45,16 @@ def site(name: str, *servers: str | dict[str, str], **checked: Any) -> dict[str,
 
 
 def settings(*sites: dict[str, Any], **others: Any) -> dict[str, Any]:
-    return {"version": 1, "interval": 0.05, "timeout": 20, "falls": 2, "rises": 2, "sites": list(sites), **others}
+    return {
+        "version": 1,
+        "interval": 0.05,
+        "connect_timeout": 20,
+        "timeout": 20,
+        "falls": 2,
+        "rises": 2,
+        "sites": list(sites),
+        **others,
+    }
 
 
 def known(drained: tuple[str, ...] = (), **unhealthy: tuple[str, ...]) -> dict[str, Any]:
@@ -204,6 +214,7 @@ def test_a_good_configuration_is_taken():
         (settings(interval=0), "interval"),
         (settings(interval=True), "interval"),
         (settings(timeout=float("inf")), "timeout"),
+        (settings(connect_timeout=0), "connect_timeout"),
         (settings(timeout=float("nan")), "timeout"),
         (settings(falls=0), "falls"),
         (settings(rises=1.5), "rises"),
@@ -891,6 +902,15 @@ def test_what_a_server_answers(backend, answer, found):
 @pytest.mark.parametrize("answer", [hangs, drips])
 def test_a_server_gets_so_much_time_and_no_more(backend, answer):
     assert fault(backend(answer).address, 0.5) == "timed out after 0.5 s"
+
+
+def test_a_server_that_takes_no_connection_is_known_before_one_that_is_slow():
+    """A handshake is the host's; an answer is the app's, which may have much to do."""
+    with socket.create_server(("127.0.0.1", 0)) as frozen:  # the kernel takes the connection, nobody shakes hands
+        address = f"127.0.0.1:{frozen.getsockname()[1]}"
+        tls = {"authority_file": certifi.where(), "name": "shop.example.com"}
+        found = asyncio.run(probe.fault(address, {**HEALTH, "tls": tls}, LONG, 0.2))
+    assert found == "it takes no connection within 0.2 s"
 
 
 def test_what_a_server_is_asked(backend):

@@ -14,7 +14,10 @@ from .errors import Refused
 
 CONFIG = Path(os.environ.get("DJANGOFLEET_BALANCER_CONFIG", "/etc/djangofleet/balancer.json"))
 VERSION = 1
-EMPTY: dict[str, Any] = {"version": VERSION, "interval": 1, "timeout": 1, "falls": 2, "rises": 2, "sites": []}
+EMPTY: dict[str, Any] = {
+    **{"version": VERSION, "interval": 1, "connect_timeout": 1, "timeout": 1, "falls": 2, "rises": 2},
+    "sites": [],
+}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9_.-]+)):(?P<port>[0-9]{1,5})")
 LINE = re.compile(r"server [A-Za-z0-9 _.:=\[\]-]+")  # without what would end a directive, quote or begin a comment
@@ -46,7 +49,7 @@ def parsed(text: bytes) -> dict[str, Any]:
         raise ValueError("it is nested too deep") from None
     _need(isinstance(found, dict), "it", found, "an object")
     _need(found.get("version") == VERSION, "version", found.get("version"), f"{VERSION}")
-    for key in ("interval", "timeout"):
+    for key in ("interval", "connect_timeout", "timeout"):
         _need(_is_number(found.get(key)) and 0 < found[key] < math.inf, key, found.get(key), "seconds, above 0")
     for key in ("falls", "rises"):
         _need(_is_whole(found.get(key)) and found[key] >= 1, key, found.get(key), "a whole number from 1 on")

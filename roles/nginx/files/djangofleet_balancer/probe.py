@@ -16,19 +16,28 @@ from .files import Version, version_of
 LONGEST = 1024  # bytes of a status line
 STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: [^\n]*)?\r?\n")
 
+
+class Unconnected(Exception):
+    """A server has not taken the connection in time."""
+
+
 _contexts: dict[tuple[str, Version | None], ssl.SSLContext] = {}
 
 
-async def fault(address: str, health: Mapping[str, Any], seconds: float) -> str:
+async def fault(address: str, health: Mapping[str, Any], seconds: float, first: float | None = None) -> str:
     """What is wrong with a server; empty if it is well.
 
     :param address: host and port.
     :param health: what to ask for, and which answers are right.
     :param seconds: what all of it may take: connection, handshake and answer.
+    :param first: what connection and handshake may take, which no work of the app delays; as long as all of it if not
+        given.
     """
     try:
         async with asyncio.timeout(seconds):
-            return _judged(await _status_line(address, health), health)
+            return _judged(await _status_line(address, health, first), health)
+    except Unconnected:
+        return f"it takes no connection within {first:g} s"
     except TimeoutError:
         return f"timed out after {seconds:g} s"
     except ssl.SSLCertVerificationError as error:
@@ -56,12 +65,16 @@ def _judged(line: bytes, health: Mapping[str, Any]) -> str:
     return "" if lowest <= int(found[1]) <= highest else f"it answers {int(found[1])} and not {wanted}"
 
 
-async def _status_line(address: str, health: Mapping[str, Any]) -> bytes:
+async def _status_line(address: str, health: Mapping[str, Any], first: float | None) -> bytes:
     """The first line of an answer; empty if the server ends the connection before. Nothing after it is read."""
     host, port = address_of(address)
     tls = health["tls"]
     options = {"ssl": _context(tls["authority_file"]), "server_hostname": tls["name"]} if tls else {}
-    reader, writer = await asyncio.open_connection(host, port, limit=LONGEST, **options)
+    try:
+        async with asyncio.timeout(first):
+            reader, writer = await asyncio.open_connection(host, port, limit=LONGEST, **options)
+    except TimeoutError:
+        raise Unconnected from None
     try:
         writer.write(request(health))
         return await reader.readuntil(b"\n")

@@ -134,7 +134,7 @@ class Watch:
 
     async def _fails(self, key: Key, health: dict[str, Any]) -> bool:
         """Ask a server once. Whether it has failed, and not often enough to be out."""
-        found = await fault(key.address, health, self._config["timeout"])
+        found = await fault(key.address, health, self._config["timeout"], self._config["connect_timeout"])
         if key not in self._records:  # the configuration no longer has it
             return False
         before = self._records[key]
