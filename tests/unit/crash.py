@@ -489,7 +489,7 @@ class World:
         )
         (self.app.config / "files").mkdir()
         (self.app.config / "files/local.py").write_text("DEBUG = False\n")
-        self.rollout = ""  # what playbooks say of a command
+        self.rollout = "2026-01-01T10:00:00.5"  # when the rollout began that a command belongs to
         self.configure("one")
         self.enter("shop.sock")
 

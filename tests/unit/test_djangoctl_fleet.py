@@ -62,7 +62,7 @@ def ahead(**more: float) -> str:
         *(TOLD | {key: value} for key in TOLD for value in (5, None, [], {}, "", True)),
         *(TOLD | {"release": text} for text in ("../../etc", "a/b", "-rf", ".", "x" * 101, "v1\n", "v1 ", "ü")),
         *(TOLD | {key: "soon"} for key in ("rollout", "activated_at")),
-        *(TOLD | {key: ahead(days=1, minutes=5)} for key in ("rollout", "activated_at")),
+        *(TOLD | {key: ahead(days=2)} for key in ("rollout", "activated_at")),
         *(TOLD | {key: "9999-12-31T23:59:59-23:59"} for key in ("rollout", "activated_at")),
         TOLD | {"rollout": "0001-01-01T00:00:00+23:59"},
         *(TOLD | {"source": value} for value in ([], "x", None, {"git": 5}, {"revision": None})),
