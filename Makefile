@@ -2,7 +2,6 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 DISTRO ?= 13
-TOPOLOGY ?= single
 NAME ?= default
 DO ?= test
 
@@ -11,11 +10,11 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## A real site on https://localhost:8443, in a container (DISTRO=12 for Debian 12; TOPOLOGY=fleet for four)
-	@scripts/demo up $(DISTRO) $(TOPOLOGY)
+demo: ## A real site on https://localhost:8443, in a container (DISTRO=12 for Debian 12)
+	@scripts/demo up $(DISTRO)
 
 .PHONY: demo-down
-demo-down: ## Remove the demo's containers
+demo-down: ## Remove the demo's container
 	@scripts/demo down
 
 .PHONY: test

@@ -235,21 +235,17 @@ def test_otherwise_nothing_is_said(survey, variables):
 # What the host is asked -----------------------------------------------------------------------------------------------
 
 
-UNITS = ["nginx.service", "djangofleet-balancer.service"]
-PATHS = ["/etc/nginx/sites/*.conf", "/var/cache/nginx/sites/*", "/etc/nginx/upstreams/*.conf"]
-
-
 def test_questions():
     other = {**BLOG, "certificate": {**CERTIFICATE, "key": "/other"}}
     assert nginx.questions(given(SHOP, SECURE, nginx_app_sites=[other])) == {
-        "units": UNITS,
-        "paths": [*PATHS, *CERTIFICATE.values(), "/other"],
+        "units": ["nginx.service"],
+        "paths": ["/etc/nginx/sites/*.conf", "/var/cache/nginx/sites/*", *CERTIFICATE.values(), "/other"],
     }
 
 
 def test_a_bad_input_can_still_be_asked_about():
     questions = nginx.questions(given({"name": "shop"}, nginx_http_port="x"))
-    assert questions == {"units": UNITS, "paths": PATHS}
+    assert questions == {"units": ["nginx.service"], "paths": ["/etc/nginx/sites/*.conf", "/var/cache/nginx/sites/*"]}
 
 
 def test_missing_certificates():
