@@ -78,7 +78,8 @@ def test_retention(assets):
         log = fleet.on(host, "sh", "-c", f"cat /srv/guestbook/releases/{failed[0]}/*.log").stdout
         assert "a-package-nobody-has" in log
         there = seen["red"] | seen["green"] | seen["grey"]
-        assert statuses(host, seen["blue"] - there) == {404}
+        # Nginx keeps a file open for up to a minute after it was last asked for.
+        fleet.wait(lambda: statuses(host, seen["blue"] - there) == {404}, 70, "files of what is gone are gone", pause=2)
         assert statuses(host, there) == {200}
 
     fleet.both(one)
