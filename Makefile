@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 DISTRO ?= 13
+TOPOLOGY ?= single
 NAME ?= default
 DO ?= test
 
@@ -10,11 +11,11 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## A real site on https://localhost:8443, in a container (DISTRO=12 for Debian 12)
-	@scripts/demo up $(DISTRO)
+demo: ## A real site on https://localhost:8443, in a container (DISTRO=12 for Debian 12; TOPOLOGY=fleet for four)
+	@scripts/demo up $(DISTRO) $(TOPOLOGY)
 
 .PHONY: demo-down
-demo-down: ## Remove the demo's container
+demo-down: ## Remove the demo's containers
 	@scripts/demo down
 
 .PHONY: test

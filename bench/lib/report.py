@@ -33,9 +33,9 @@ def table(rows: list[tuple[str, int | str, Timed, Timed | None, Timed | None]]) 
     return "\n".join([head, below, *lines])
 
 
-def hosts(rows: list[tuple[int, int, int, Timed]]) -> str:
+def hosts(title: str, rows: list[tuple[int, int, int, Timed]]) -> str:
     """What runs on several hosts cost, a line for each number: (hosts, tasks, executions, Ansible)."""
-    head = f"{'unchanged, side by side':28}{'tasks':>10}{'executions':>12}{'wall':>12}{'controller cpu':>18}"
+    head = f"{title:28}{'tasks':>10}{'executions':>12}{'wall':>12}{'controller cpu':>18}"
     lines = []
     for count, tasks, executions, run in rows:
         name = f"{count} host{'s' if count > 1 else ''}"

@@ -8,11 +8,14 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.djangofleet.stack.plugins.plugin_utils import (
+    app_fleet,
     app_moves,
     app_servers,
     backup,
+    fleet_logs,
     nginx_cache,
     rotation,
+    verbs,
 )
 from ansible_collections.djangofleet.stack.plugins.plugin_utils import apps as rules
 from ansible_collections.djangofleet.stack.plugins.plugin_utils import summary as summaries
@@ -64,11 +67,15 @@ class FilterModule:
             "app_certificates": rules.app_certificates,
             "app_databases": app_servers.databases,
             "app_faults": app_faults,
+            "app_elsewhere": app_fleet.apps_elsewhere,
             "app_listener": app_servers.listener,
             "app_moves": app_moves.moves,
+            "app_openings": app_fleet.openings,
+            "app_peers": app_fleet.peers_of,
             "app_place": app_servers.place,
             "app_pooler": app_servers.pooler,
             "app_primary": rules.app_primary,
+            "app_real_ip": app_fleet.real_ip,
             "app_roles": app_servers.roles,
             "app_rotation": rotation.rotation,
             "app_secrets": app_servers.secrets,
@@ -76,14 +83,19 @@ class FilterModule:
             "app_site": summaries.site_of,
             "app_site_cache": nginx_cache.of_app,
             "app_sites": rules.app_sites,
+            "app_sites_have_left": app_fleet.sites_have_left,
             "app_users": app_servers.users,
             "app_visits": summaries.visits_of,
             "apps_changing": app_servers.changing,
+            "apps_here": app_fleet.apps_here,
             "apps_left": rules.apps_left,
             "apps_problems": apps_problems,
             "apps_selected": rules.apps_selected,
             "apps_selection_problems": rules.selection_problems,
             "apps_settled": app_servers.settled,
             "apps_warnings": rules.apps_warnings,
+            "logs_asked": fleet_logs.logs_asked,
+            "manage_asked": verbs.manage_asked,
+            "manage_report": verbs.manage_report,
             "resolve_apps": resolve_apps,
         }

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx import balancer as nginx_balancer
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx import caches as nginx_caches
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx import config as nginx_config
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx import (
@@ -27,6 +28,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable]:
         return {
+            "nginx_balancer": nginx_balancer,
             "nginx_caches": nginx_caches,
             "nginx_config": nginx_config,
             "nginx_missing_certificates": nginx_missing_certificates,

@@ -22,13 +22,14 @@ options:
       - V(fetched) brings O(version) of O(source.git) to the host, where it serves nobody. The same in check mode.
       - V(built) makes the release of O(source) and touches nothing live.
       - V(migrated) runs the migrations of O(release).
+      - V(published) adds the static files of O(release) to those that the host serves, and replaces none of them.
       - V(active) puts O(release) live without dropping a request. C(current) is the one that is live.
       - V(rolled_back) puts O(release), or the good one that was live before, live again.
       - V(moved) copies the rows to the database of the configuration in O(config), and goes over to it.
       - V(absent) stops the app and removes its units and its configuration.
       - V(reverted) puts O(release) live again if another one is, for a host of a rollout that stopped.
     type: str
-    choices: [fetched, built, migrated, active, moved, rolled_back, reverted, absent]
+    choices: [fetched, built, migrated, published, active, moved, rolled_back, reverted, absent]
     required: true
   source:
     description: Where the code comes from. One of its keys.
@@ -95,7 +96,7 @@ options:
     type: str
     choices: [rehearsal, move]
   release:
-    description: The id of a release, for V(migrated), V(active), V(rolled_back) and V(reverted).
+    description: The id of a release, for V(migrated), V(published), V(active), V(rolled_back) and V(reverted).
     type: str
   allow_destructive:
     description: With V(migrated), also by operations that destroy or rewrite.
@@ -193,10 +194,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 PROGRAM = "/usr/local/bin/djangoctl"
 USAGE = 2  # the exit code of djangoctl for options that it does not know
+REHEARSED = ("fetched", "built", "published", "moved", "absent")  # by what an earlier djangoctl may not know
 VERBS = {
     "fetched": "fetch",
     "built": "build",
     "migrated": "migrate",
+    "published": "publish",
     "active": "activate",
     "moved": "move",
     "rolled_back": "rollback",
@@ -236,6 +239,8 @@ def words(params: dict, check: bool) -> list[str]:
         result.append("--allow-destructive")
     if params["state"] == "reverted":
         result += ["--unless-live", "--allow-schema-ahead"]
+    if verb == "publish":
+        result += ["--dry-run"] if check else []
     if verb in ("activate", "rollback"):
         result += [
             flag
@@ -300,6 +305,7 @@ def main() -> None:
         required_if=[
             ("state", "built", ["revision"]),
             ("state", "migrated", ["release"]),
+            ("state", "published", ["release"]),
             ("state", "active", ["release"]),
             ("state", "moved", ["config"]),
             ("state", "reverted", ["release"]),
@@ -328,7 +334,7 @@ def main() -> None:
     try:
         result = json.loads(out)
     except ValueError:
-        if module.check_mode and code == USAGE and params["state"] in ("fetched", "built", "moved", "absent"):
+        if module.check_mode and code == USAGE and params["state"] in REHEARSED:
             module.warn("djangoctl on this host is of an earlier version, which a run replaces: nothing was rehearsed")
             module.exit_json(**nothing)
         module.fail_json(msg=f"djangoctl ended with {code}: {(out + err).strip()}")

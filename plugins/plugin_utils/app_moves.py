@@ -49,7 +49,14 @@ def moves(
         is_there = engine == wanted == "postgresql" and _is_on_server(url, host, groups, hostvars, separate)
         name = urlsplit(url).path.strip("/")
         is_same = engine == wanted and (wanted == "sqlite" or (is_there and name == app["database_name"]))
-        if url and wanted and not is_same:
+        if url and engine == "sqlite" and app["hosts"] and host not in app["hosts"]:
+            problem = (
+                f"django_apps[{app['name']}].hosts: the app is live on {host} with {url}, and would come up on an "
+                f"empty database on {', '.join(app['hosts'])}; move its rows to PostgreSQL first ({GUIDE}), or leave "
+                f"them behind: {WORD}"
+            )
+            found.append({"name": app["name"], "engine": "", "address": url, "problem": problem})
+        elif url and wanted and not is_same:
             can_move = wanted == "postgresql" and engine in ("sqlite", "postgresql")
             move = f"move its rows with {PLAYBOOK.format(name=app['name'])}, or " if can_move else ""
             if is_there:  # which would let the live app in no more

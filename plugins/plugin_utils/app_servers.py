@@ -202,7 +202,7 @@ def address_of(host: str, hostvars: Mapping[str, Any]) -> str:
     Facts are not asked: a run with --limit, or one that deploys, would not have those of all hosts.
     """
     variables = hostvars.get(host) or {}
-    given = (variables.get("host_private_address"), variables.get("ansible_host"), host)
+    given = (*(variables.get(name) for name in ("fleet_address", "host_private_address", "ansible_host")), host)
     return next((str(address) for address in given if address and is_address(address)), "")
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils.app_servers import server_problems
+from ansible_collections.djangofleet.stack.plugins.plugin_utils import app_fleet
+from ansible_collections.djangofleet.stack.plugins.plugin_utils.app_servers import address_of, server_problems
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.django import (
     app_packages,
     cache_user_of,
@@ -33,7 +34,6 @@ from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import 
 )
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import ROLES, resolve, spec_of
 
-GROUP = "app"  # the group of the hosts that run the apps
 WANTED = "a list of mappings, each with name, domains and source"
 # What an inventory, group_vars/all and entry points of roles know, beside the variables of roles.
 OTHER_VARIABLES = (
@@ -44,11 +44,6 @@ OTHER_VARIABLES = (
 
 
 # The resolved list
-
-
-def app_hosts(groups: Mapping[str, Sequence[str]]) -> list[str]:
-    """The hosts of an app in the inventory's order. The first is its primary, whatever --limit says."""
-    return list(groups.get(GROUP, []))
 
 
 def resolve_apps(
@@ -70,15 +65,16 @@ def resolve_apps(
     wrong = [line for _app, lines in pairs for line in lines]
     if wrong and not partial:
         raise ValueError("\n".join(wrong))
-    return [_resolved(app, app_hosts(groups), root) for app, lines in pairs if not lines]
+    return [_resolved(app, groups, root) for app, lines in pairs if not lines]
 
 
-def _resolved(app: Mapping[str, Any], hosts: Sequence[str], root: str) -> dict[str, Any]:
-    home, listen = home_of(app["name"], root), listen_of(app)
+def _resolved(app: Mapping[str, Any], groups: Mapping[str, Sequence[str]], root: str) -> dict[str, Any]:
+    home, listen, hosts = home_of(app["name"], root), listen_of(app), app_fleet.hosts_of(app, groups)
     return {
         **app,
-        "hosts": list(hosts),
+        "hosts": hosts,
         "primary": hosts[0] if hosts else "",
+        "balancers": app_fleet.balancers_of(hosts, groups),
         "user": user_of(app["name"]),
         "home": home,
         "listen": listen,
@@ -112,14 +108,33 @@ def app_primary(apps: Sequence[Mapping[str, Any]], name: str = "") -> str:
 # What other roles take
 
 
-def app_sites(apps: Sequence[Mapping[str, Any]], certificate_directory: str | None = None) -> list[dict[str, Any]]:
+def app_sites(
+    apps: Sequence[Mapping[str, Any]],
+    certificate_directory: str | None = None,
+    host: str = "",
+    hostvars: Mapping[str, Any] | None = None,
+    tls: bool = True,
+    authority: str = "",
+) -> list[dict[str, Any]]:
     """A site of the role nginx for each app. `nginx` of the app has the last word.
 
     :param apps: what resolve_apps gives.
     :param certificate_directory: where certificates lie; None for the default of the role certificate.
+    :param host: whose Nginx it is: one of the app's hosts, or a balancer in front of them.
+    :param hostvars: for the addresses of hosts that speak to each other.
+    :param tls: whether balancers and the app's hosts speak TLS.
+    :param authority: the file of the authority that signs what they show each other.
     """
     directory = certificate_directory or spec_of("certificate")["certificate_directory"]["default"]
-    return [_merged(_site(app, directory), app["nginx"]) for app in apps]
+    found = []
+    for app in apps:
+        site, given = _site(app, directory), app["nginx"]
+        if host in app["balancers"]:
+            site, given = app_fleet.balancer_site(site, app, hostvars or {}, tls, authority)
+        elif app["balancers"]:
+            site, given = app_fleet.inner_site(site, app, hostvars or {}, host, tls)
+        found.append(_merged(site, given))
+    return found
 
 
 def _site(app: Mapping[str, Any], directory: str) -> dict[str, Any]:
@@ -154,12 +169,32 @@ def _merged(site: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
     return {**site, **both}
 
 
-def app_certificates(apps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A certificate of the role certificate for each app, self-signed unless the app says otherwise."""
-    return [
-        {"name": app["certificate_name"], "domains": app["domains"], **(app["certificate"] or {"source": "selfsigned"})}
+def app_certificates(
+    apps: Sequence[Mapping[str, Any]], host: str = "", hostvars: Mapping[str, Any] | None = None, tls: bool = True
+) -> list[dict[str, Any]]:
+    """A certificate of the role certificate for each app, self-signed unless the app says otherwise.
+
+    Behind balancers the visitors' certificate is theirs, and the app's hosts show them one of the private authority.
+
+    :param host: one of the app's hosts, or a balancer in front of them.
+    :param hostvars: for the addresses of hosts that speak to each other.
+    :param tls: whether balancers and the app's hosts speak TLS.
+    """
+    private = {"source": "selfsigned"}
+    found = [
+        {
+            "name": app["certificate_name"],
+            "domains": app["domains"],
+            **(private if app["balancers"] and host not in app["balancers"] else app["certificate"] or private),
+        }
         for app in apps
+        if tls or not app["balancers"] or host in app["balancers"]
     ]
+    address = address_of(host, hostvars or {})
+    # By this one a balancer has the authority, whoever signs its visitors' certificates.
+    if tls and address and any(host in app["balancers"] for app in apps):
+        found.append({"name": "fleet.balancer", "domains": [address], **private})  # no app has a dot in its name
+    return found
 
 
 # What is wrong
@@ -255,11 +290,14 @@ def apps_problems(
             found += _absent_problems(app, where)
             continue
         lines = app_problems(app, where, is_there) + _wired_problems(app, where)
-        if not (lines or separate):
-            hosts = app_hosts(groups)
+        hosts = app_fleet.hosts_of(app, groups)
+        if not lines and separate:
+            lines = list(app_fleet.separate_problems(where, hosts, groups))
+        elif not lines:
             lines = [
+                *app_fleet.host_problems(app, where, groups, hostvars or {}),
                 *server_problems(app, where, hosts, groups, hostvars or {}),
-                *_fleet_problems(app, where, hosts),
+                *_fleet_problems(app, where, hosts, bool(app_fleet.balancers_of(hosts, groups))),
             ]
         found += lines
     return [*found, *_shared(apps), *_shared_caches(apps), *_shared_units(apps)]
@@ -293,12 +331,23 @@ def _optional(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _fleet_problems(app: Mapping[str, Any], where: str, hosts: Sequence[str]) -> Iterator[str]:
-    """What hosts that share an app would each make for themselves."""
+def _fleet_problems(app: Mapping[str, Any], where: str, hosts: Sequence[str], balanced: bool) -> Iterator[str]:
+    """What hosts that share an app would each make for themselves.
+
+    :param balanced: whether balancers spread visitors over them, so that none can be a site of its own.
+    """
     if len(hosts) < 2:
         return
     count = f"is missing, while the app has {len(hosts)} hosts"
-    word = "or say that each host is a site of its own: -e allow_separate_hosts=true"
+    word = "or one host"
+    if not balanced:
+        word = "or say that each host is a site of its own: -e allow_separate_hosts=true"
+    media = app.get("media") if isinstance(app.get("media"), Mapping) else {}
+    if str(app.get("media_url", "/")).startswith("/") and not media.get("shared"):
+        yield (
+            f"{where}.media.shared: {count}, each with uploads of its own; give media_url of a store that they share "
+            f"(docs/fleet.md), or shared: true where their media directory is one file system, {word}"
+        )
     environment = app.get("environment") or {}
     if (app.get("database") or {}).get("engine") == "postgresql":
         return

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+CATCH_UP = "djangofleet-catch-up.service"
 SECRET = ("environment", "build_environment", "pip_environment", "files")  # what may hold a secret of django_settings
 
 
@@ -25,6 +26,7 @@ def django_entries(on_host: Mapping[str, Any], first: bool, library: str) -> lis
     units = {"django": {key: value for key, value in on_host.items() if key not in SECRET}}
     return [
         *(_program(library) if first else []),
+        *(_at_boot() if "fleet" in on_host["settings"] else []),
         {"path": config, "directory": True, "mode": "0750", "group": user},
         {"path": home, "directory": True, "mode": "0751", "group": user},
         {"path": f"{home}/releases", "directory": True, "mode": "0750", "group": user},
@@ -66,6 +68,12 @@ def _program(library: str) -> Iterator[dict[str, Any]]:
     yield {"path": library, "copy": "djangofleet"}
     yield {"path": "/usr/local/bin/djangoctl", "template": "usr/local/bin/djangoctl.j2", "mode": "0755"}
     yield {"path": "/usr/share/bash-completion/completions/djangoctl", "copy": "completion"}
+
+
+def _at_boot() -> Iterator[dict[str, Any]]:
+    """What a host of several does at its boot. Nothing starts it now, so that systemd need not be told."""
+    yield {"path": f"/etc/systemd/system/{CATCH_UP}", "template": f"etc/systemd/system/{CATCH_UP}.j2"}
+    yield {"path": f"/etc/systemd/system/multi-user.target.wants/{CATCH_UP}", "link": f"/etc/systemd/system/{CATCH_UP}"}
 
 
 def _unit(name: str, template: str, variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def django_settings(
     sandbox: Mapping[str, Any],
     networks: Mapping[str, Mapping[str, Any]],
     build_sandbox: Sequence[str],
+    host: str = "",
 ) -> dict[str, Any]:
     """All that the role's tasks and templates need to know of the app.
 
@@ -44,6 +45,7 @@ def django_settings(
     :param sandbox: systemd's settings for every process of an app, by name.
     :param networks: what each value of `network` adds to them.
     :param build_sandbox: systemd's settings for builds, a line each.
+    :param host: what the inventory calls the host.
     """
     app = options["django_app"]
     name, unit = app["name"], user_of(app["name"])
@@ -80,7 +82,7 @@ def django_settings(
         *(service for process in on_host["processes"] for service in process["services"]),
         *(f"{timer['unit']}.timer" for timer in on_host["timers"]),
     ]
-    on_host["settings"] = _settings(options, on_host, f"{uv}/bin/uv", build_sandbox)
+    on_host["settings"] = {**_settings(options, on_host, f"{uv}/bin/uv", build_sandbox), **_fleet(options, host)}
     return on_host
 
 
@@ -323,6 +325,37 @@ def _settings(
         "build_sandbox": list(build_sandbox),
         "build": _build(app, options["django_python"]),
     }
+
+
+def _fleet(options: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """How djangoctl asks the app's other hosts what they serve; nothing where there are none."""
+    app = options["django_app"]
+    if not options["django_app_peers"]:
+        return {}
+    named = [domain for domain in app["domains"] if "*" not in domain]
+    return {
+        "fleet": {
+            "host": host,
+            "peers": {str(name): str(address) for name, address in options["django_app_peers"].items()},
+            "port": options["django_app_peer_port"],
+            "domain": (named or [app["domains"][0].replace("*", "www")])[0],
+            "authority_file": options["django_app_peer_authority"],
+            "repository": _public_repository(app["source"]),
+        }
+    }
+
+
+def _public_repository(source: Mapping[str, Any]) -> str:
+    """The address of a Git repository that anybody can read, and so the app's other hosts; empty if it is not known.
+
+    One with a key, a name, a password or a token is not, and neither is one on a disk.
+    """
+    try:
+        parts = urllib.parse.urlsplit(source.get("git", ""))
+    except ValueError:
+        return ""
+    is_public = parts.scheme in ("https", "http", "git") and parts.netloc and "@" not in parts.netloc
+    return source["git"] if is_public and not (parts.query or parts.fragment or "deploy_key" in source) else ""
 
 
 def _gunicorn(app: Mapping[str, Any]) -> dict[str, Any]:

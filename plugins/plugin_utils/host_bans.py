@@ -92,9 +92,13 @@ def wired(
     """
     nginx = resolve(spec_of("nginx"), nginx)[0]
     hosts = [hostvars.get(name) or {} for name in groups.get("all", [])]
-    named = [variables.get(key) for variables in hosts for key in ("host_private_address", "ansible_host")]
+    keys = ("fleet_address", "host_private_address", "ansible_host")
+    named = [variables.get(key) for variables in hosts for key in keys]
     found: dict[str, Any] = {"ignored": list(dict.fromkeys(str(each) for each in named if each and is_address(each)))}
-    if host in groups.get("web", []) and nginx.get("nginx_access_log_enabled"):
+    # Behind balancers, who is to be banned is on no packet that the firewall sees: they ban.
+    is_behind = bool((nginx.get("nginx_app_real_ip") or {}).get("trusted"))
+    serves = host in [*groups.get("web", []), *groups.get("balancer", [])]
+    if serves and not is_behind and nginx.get("nginx_access_log_enabled"):
         real_ip = nginx.get("nginx_real_ip") or {}
         trusted = [*(real_ip.get("trusted") or []), *(real_ip.get("trusted_files") or [])]
         ports = [nginx["nginx_http_port"], nginx["nginx_https_port"]]

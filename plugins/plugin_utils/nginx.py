@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils import nginx_cache, nginx_upstream
+from ansible_collections.djangofleet.stack.plugins.plugin_utils import nginx_balancer, nginx_cache, nginx_upstream
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx_limits import password_files, site_limits
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx_logs import log_settings
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx_networks import trusted_networks
@@ -38,8 +38,9 @@ def questions(given: Mapping[str, Any]) -> dict[str, Any]:
     A value that cannot be understood asks nothing, so that the questions can be put before the input is checked.
     """
     values = resolve(spec_of("nginx"), given)[0]
-    paths = [SERVED, nginx_cache.CACHES, *(glob.escape(path) for path in _certificate_files(values))]
-    return {"units": [UNIT], "paths": paths}
+    certificates = [glob.escape(path) for path in _certificate_files(values)]
+    paths = [SERVED, nginx_cache.CACHES, nginx_balancer.INCLUDES, *certificates]
+    return {"units": [UNIT, nginx_balancer.UNIT], "paths": paths}
 
 
 def missing_certificates(values: Mapping[str, Any], survey: Mapping[str, Any]) -> list[str]:
@@ -59,6 +60,17 @@ def caches(values: Mapping[str, Any], survey: Mapping[str, Any]) -> dict[str, li
     :param survey: what the host answered to `questions`.
     """
     return nginx_cache.caches([site for _path, site in sites_of(values)], survey)
+
+
+def balancer(values: Mapping[str, Any], survey: Mapping[str, Any]) -> dict[str, Any]:
+    """What the host has to have for sites whose servers are watched.
+
+    :param values: the variables as the spec means them.
+    :param survey: what the host answered to `questions`.
+    :returns: C(settings) of the program, empty where there is none, and the files that are C(missing) and C(left).
+    """
+    settings = nginx_balancer.settings([site for _path, site in sites_of(values)])
+    return {"settings": settings, **nginx_balancer.files(settings, survey)}
 
 
 def config(
@@ -85,8 +97,9 @@ def config(
     headers = _over(headers, values["nginx_headers"])
     proto, passed = _proto_headers(values), _passed_headers(values)
     replaced = {header["name"].lower() for header in [*proto, *passed]}
-    trusted = trusted_networks(values["nginx_real_ip"])
-    keeps_id = trusted and values["nginx_real_ip"]["request_id"]
+    real_ip = believed(values)
+    trusted = trusted_networks(real_ip)
+    keeps_id = trusted and real_ip["request_id"]
     request_id = "$djangofleet_request_id" if keeps_id else "$request_id"
     scheme = "$djangofleet_scheme" if trusted else "$scheme"
     told = [header["variable"] for header in passed]
@@ -99,7 +112,7 @@ def config(
         "passed_headers": passed,
         "cleared_headers": [name for name in cleared if name.lower() not in replaced],
         "headers": _headers(headers, "djangofleet_header"),
-        "real_ip": {**values["nginx_real_ip"], "trusted": trusted},
+        "real_ip": {**real_ip, "trusted": trusted},
         "password_files": [file for _path, site in sites_of(values) for file in password_files(site)],
         "sandbox": lines,
         "run_in_sandbox": run_in_sandbox(lines),
@@ -117,6 +130,16 @@ def config(
             for _path, site in sites_of(values)
         ],
     }
+
+
+def believed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Who is believed about the client: balancers that a playbook wires alone, or those that the inventory names.
+
+    Whoever is in front of such a balancer is believed there.
+    """
+    wired = values["nginx_app_real_ip"]
+    only = {**wired, "header": "X-Forwarded-For", "trusted_files": []} if wired["trusted"] else {}
+    return {**values["nginx_real_ip"], **only}
 
 
 def sites_of(values: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -153,7 +176,7 @@ def _proto_headers(values: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _passed_headers(values: Mapping[str, Any]) -> list[dict[str, str]]:
     """The headers of trusted proxies that reach the app."""
-    real_ip = values["nginx_real_ip"]
+    real_ip = believed(values)
     names = {name.lower(): name for name in real_ip["passed_headers"]} if trusted_networks(real_ip) else {}
     return [{"name": name, "variable": _variable("djangofleet_passed", name)} for name in names.values()]
 
@@ -188,13 +211,15 @@ def _resolved(site: Mapping[str, Any], ports: Mapping[str, int], headers: Mappin
         "client_max_body_size": None,
         "proxy_read_timeout": None,
         "maintenance": None,
+        "ready_file": None,
+        "peers": [],
         **site,
         "static": [{**place, "hidden_pattern": _hidden(place["hidden"])} for place in site["static"]],
         "media": [{**place, "private": private_directories(place["private"])} for place in site["media"]],
         "error_pages": error_pages(site["error_pages"], identifier),
         "has_own_policy": any(name.lower() == "content-security-policy" and meant[name] for name in meant),
         "certificate": certificate,
-        "upstream": upstream and nginx_upstream.resolved(upstream, identifier),
+        "upstream": nginx_upstream.resolved(site, identifier) if upstream else None,
         "redirect_to_https": site.get("redirect_to_https", certificate is not None),
         "identifier": identifier,
         "headers": [*_headers(shared, "djangofleet_header"), *own_headers],

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from ansible_collections.djangofleet.stack.plugins.plugin_utils import nginx_cache, nginx_upstream
+from ansible_collections.djangofleet.stack.plugins.plugin_utils import nginx_balancer, nginx_cache, nginx_upstream
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx import LISTS, SERVED, sites_of
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.nginx_limit_problems import (
     host_limit_problems,
@@ -89,7 +89,8 @@ def _host_problems(values: Mapping[str, Any]) -> Iterator[str]:
         wish = f"{fewest} or more, twice nginx_worker_connections"
         yield problem("nginx_worker_rlimit_nofile", values["nginx_worker_rlimit_nofile"], wish)
     yield from _path_problems("nginx_acme_webroot", values["nginx_acme_webroot"])
-    yield from _network_problems("nginx_real_ip.trusted", values["nginx_real_ip"]["trusted"])
+    for name in ("nginx_real_ip", "nginx_app_real_ip"):
+        yield from _network_problems(f"{name}.trusted", values[name]["trusted"])
     yield from _header_problems("nginx_headers", values["nginx_headers"])
     policies = {name: values[name] for name in ("nginx_media_policy", "nginx_media_pdf_policy", "nginx_static_policy")}
     for name, policy in policies.items():
@@ -116,7 +117,8 @@ def _http3_problems(values: Mapping[str, Any], release: int | str) -> Iterator[s
 
 def _removal_problems(values: Mapping[str, Any], survey: Mapping[str, Any]) -> Iterator[str]:
     served = sorted(PurePosixPath(path).stem for path in survey.get("paths", {}).get(SERVED, []))
-    if served and not sites_of(values) and not values["nginx_allow_no_sites"]:
+    is_meant = values["nginx_allow_no_sites"] or values["nginx_app_allow_no_sites"]
+    if served and not sites_of(values) and not is_meant:
         yield (
             f"{', '.join(LISTS)}: are empty, and this host serves {', '.join(served)}; "
             "to remove them, set nginx_allow_no_sites: true"
@@ -156,7 +158,11 @@ def _site_problems(path: str, site: Mapping[str, Any]) -> Iterator[str]:
         if location["match"] != "regex" and location["path"][:1] not in ("/", "@"):
             wish = "a path that begins with '/', or add match: regex"
             yield problem(f"{where}.path", location["path"], wish)
+    yield from _network_problems(f"{path}.peers", site.get("peers", []))
+    if "ready_file" in site:
+        yield from _path_problems(f"{path}.ready_file", site["ready_file"])
     yield from nginx_upstream.problems(path, site)
+    yield from nginx_balancer.problems(path, site)
     yield from nginx_cache.problems(path, site)
 
 

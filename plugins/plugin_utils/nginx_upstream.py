@@ -17,11 +17,17 @@ MOST_TRIES = 3
 USUAL = {"weight": 1, "backup": False, "down": False, "max_fails": 2, "fail_timeout": "5s"}
 
 
-def resolved(upstream: Mapping[str, Any], identifier: str) -> dict[str, Any]:
-    """What the templates see of an upstream.
+def a_name(site: Mapping[str, Any]) -> str:
+    """A name that the first domain of a site stands for."""
+    return site["domains"][0].replace("*.", "www.", 1)
+
+
+def resolved(site: Mapping[str, Any], identifier: str) -> dict[str, Any]:
+    """What the templates see of a site's upstream.
 
     :param identifier: the site's name as a part of a variable.
     """
+    upstream = site["upstream"]
     servers = list(dict.fromkeys(upstream["servers"]))
     options = {entry["address"]: entry for entry in upstream["server_options"]}
     sticky = _sticky(upstream["sticky_cookie"], identifier) if upstream["method"] == "sticky" else None
@@ -30,9 +36,12 @@ def resolved(upstream: Mapping[str, Any], identifier: str) -> dict[str, Any]:
         # Consistent: a server that comes or goes moves its own share of visitors and nobody else's.
         method = f'hash "{sticky["variable"] if sticky else upstream["hash_key"]}" consistent'
     return {
+        "connect_timeout": None,
+        "health": None,
         **upstream,
+        "tls": {"name": a_name(site), **upstream["tls"]} if "tls" in upstream else None,
         "servers": servers,
-        "parameters": {server: _parameters(options.get(server, {})) for server in servers},
+        "parameters": {server: parameters(options.get(server, {})) for server in servers},
         "directive": "" if method == "round_robin" else method,
         "sticky": sticky,
         # A request that is safe to repeat finds the one that is left of three.
@@ -53,7 +62,7 @@ def _sticky(cookie: str, identifier: str) -> dict[str, Any]:
     }
 
 
-def _parameters(given: Mapping[str, Any]) -> str:
+def parameters(given: Mapping[str, Any]) -> str:
     """The parameters of a server, those with Nginx's own default left out."""
     meant = {**USUAL, **given}
     weight = [f"weight={meant['weight']}"] if meant["weight"] != 1 else []

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 LONGEST = 80
+DOUBTFUL = re.compile(r"[^\t\x20-\x7e]")  # what may not be printable
 
 
 def shown(value: Any) -> str:
@@ -22,9 +24,22 @@ def one_line(value: Any) -> str:
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
+def printable_lines(text: str) -> list[str]:
+    """The lines of what a host has printed, with control characters written out, as far as they are no tabs."""
+    return [
+        DOUBTFUL.sub(lambda match: match[0] if match[0].isprintable() else ascii(match[0])[1:-1], line)
+        for line in text.split("\n")
+    ]
+
+
 def problem(path: str, value: Any, wanted: str) -> str:
     """The line about one value: "<path>: found '<value>'; give <wanted>"."""
     return f"{path}: found {shown(value)}; give {wanted}"
+
+
+def no_answer(answer: Mapping[str, Any]) -> str:
+    """Why a host has not answered, by what Ansible has registered of the task that asked it."""
+    return one_line(answer.get("msg") or "it was not asked").removeprefix("Task failed: ")
 
 
 def outline(value: Any) -> Any:

@@ -27,6 +27,7 @@ ROLES = ROOT / "roles"
 sys.path.insert(0, str(ROLES / "django" / "files" / "djangofleet"))  # so that tests can import djangoctl
 sys.path.insert(0, str(ROLES / "backup" / "files"))  # and djangofleet_backup
 sys.path.insert(0, str(ROLES / "certificate" / "files"))  # and djangofleet_acme
+sys.path.insert(0, str(ROLES / "nginx" / "files"))  # and djangofleet_balancer
 
 # Before any test module is imported: those of rules import them as ansible_collections.djangofleet.stack.
 if AnsibleCollectionConfig.collection_finder is None:
@@ -166,6 +167,17 @@ def app_settings(evaluate: Callable[..., Any]) -> dict[str, Any]:
     """app.json of an app with a name, a domain and a source, as the role django writes it."""
     app = {"name": "shop", "domains": ["shop.example.com"], "source": {"path": "/home/me/shop"}}
     return json.loads(json.dumps(evaluate("django", "__django_settings.settings", django_app=app)))
+
+
+# How an app of several hosts is configured, with another one on another address of this machine.
+FLEET: dict[str, Any] = {
+    "host": "app1",
+    "peers": {"app2": "127.0.0.2"},
+    "port": 443,
+    "domain": "shop.example.com",
+    "authority_file": "",
+    "repository": "",
+}
 
 
 class Clock:

@@ -30,6 +30,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from conftest import FLEET
 from djangoctl import app as apps
 from djangoctl import cli, launch
 from djangoctl.errors import CtlError
@@ -37,7 +38,7 @@ from djangoctl.errors import CtlError
 KILLED = 137
 SERVICE, STAND_IN = "django-shop.service", "django-shop-next.service"
 WORKER = "django-shop-worker.service"
-ROOMS = ("etc", "srv", "systemd", "run-of-units", "log")
+ROOMS = ("etc", "srv", "systemd", "run-of-units", "log", "run/ready")
 # Audit events of changes, and which of their arguments are the path and the directory that it is relative to.
 CHANGES = {
     "os.mkdir": (0, 2),
@@ -181,7 +182,7 @@ class Host:
 
     def __init__(self, root: Path) -> None:
         self.root, self.config, self.app = root, root / "etc/shop", root / "srv/shop"
-        self.path = root / "host.json"
+        self.path, self.ready = root / "host.json", root / "run/ready/shop"
 
     # State
 
@@ -229,8 +230,9 @@ class Host:
         self.write(state)
 
     def reboot(self) -> None:
-        """Everything stops; what is enabled starts with what is on disk."""
+        """Everything stops; what is enabled starts with what is on disk, and /run is empty."""
         state = self.read()
+        self.ready.unlink(missing_ok=True)
         for unit in list(state["active"]):
             self.stop(state, unit)
         state["loaded"] = {}
@@ -487,8 +489,14 @@ class World:
         )
         (self.app.config / "files").mkdir()
         (self.app.config / "files/local.py").write_text("DEBUG = False\n")
+        self.rollout = "2026-01-01T10:00:00.5"  # when the rollout began that a command belongs to
         self.configure("one")
         self.enter("shop.sock")
+
+    def join(self, port: int) -> None:
+        """Let the app have another host, which answers at that port."""
+        path = self.app.config / "app.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"fleet": FLEET | {"port": port}}))
 
     def configure(self, env: str, timeout: int = 30, listen: str = "shop.sock") -> None:
         """Write the configuration as the role does."""
@@ -564,6 +572,8 @@ class World:
             if path not in self.kept or self.kept[path].kind != stat.S_IFMT(path.lstat().st_mode):
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
         for path, entry in self.kept.items():
+            if path == self.host.ready:
+                path.parent.mkdir(parents=True)
             if not os.path.lexists(path) or entry.stamp != stamp_of(path):
                 entry.write(path)
                 self.kept[path] = replace(entry, stamp=stamp_of(path))
@@ -603,6 +613,7 @@ class World:
         sys.dont_write_bytecode = True
         gc.disable()  # it would touch, and so copy, all memory that is shared with the parent
         (self.root / "run").mkdir(exist_ok=True)
+        os.environ["DJANGOCTL_ROLLOUT"] = self.rollout
         self._replace(steps)
         asked = call(["shop", "status", "--json"]) if ask else {}
         steps.install()
@@ -712,6 +723,7 @@ def picture(world: World) -> dict[str, Any]:
             else:
                 found[name] = mode, path.read_text(errors="replace")
     state = world.host.read()
+    found["ready"] = world.host.ready.exists()
     found["active"], found["enabled"] = state["active"], sorted(state["enabled"])
     found["applied"], found["hooks"] = state["applied"], sorted({tuple(hook) for hook in state["hooks"]})
     return found
@@ -719,12 +731,15 @@ def picture(world: World) -> dict[str, Any]:
 
 def _timeless(path: Path) -> Any:
     try:
-        content = json.loads(path.read_text())
+        return _without_times(json.loads(path.read_text()))
     except ValueError:
         return "damaged"
-    if isinstance(content, dict):
-        return {key: value for key, value in content.items() if not key.endswith("_at")}
-    return content
+
+
+def _without_times(content: Any) -> Any:
+    if not isinstance(content, dict):
+        return content
+    return {key: _without_times(value) for key, value in content.items() if not key.endswith("_at")}
 
 
 def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:

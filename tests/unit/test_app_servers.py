@@ -18,6 +18,7 @@ SHOP = {
     "domains": ["shop.example.com"],
     "source": {"package": "shop==1"},
     "database": {"engine": "postgresql", "extensions": ["pg_trgm"], "options": {"statement_timeout": "30s"}},
+    "media": {"shared": True},
 }
 PLAIN = {"name": "plain", "domains": ["plain.example.com"], "source": {"package": "plain==1"}}
 HOSTVARS = {

@@ -135,7 +135,7 @@ def test_inventory_of_one_host_is_the_one_that_lies_there(tmp_path):
     assert words == ["-i", "bench/inventory", "-e", "bench_container=container"]
 
 
-@pytest.mark.parametrize(("shared", "wanted"), [("false", set()), ("true", {"secret_key", "database"})])
+@pytest.mark.parametrize(("shared", "wanted"), [("false", set()), ("true", {"secret_key", "database", "media"})])
 def test_app_on_several_hosts_has_in_common_what_no_host_can_make_alone(dataloader, shared, wanted):
     variables = dataloader.load_from_file(str(ROOT / "bench/inventory/group_vars/all.yml"), trusted_as_template=True)
     given = {"ansible_config_file": "/checkout/ansible.cfg", "bench_shared": shared, "bench_apps_count": "2"}
@@ -274,7 +274,9 @@ def test_benchmark_that_does_not_end_fails(around, capsys, short):
 
 
 def test_table_of_hosts_has_a_row_for_each_number():
-    table = report.hosts([(1, 74, 16, Timed(15.04, 8.14, 14.0, "")), (4, 81, 64, Timed(30.0, 28.0, 60.0, ""))])
+    table = report.hosts(
+        "unchanged", [(1, 74, 16, Timed(15.04, 8.14, 14.0, "")), (4, 81, 64, Timed(30.0, 28.0, 60.0, ""))]
+    )
     head, *rows = table.splitlines()
     assert [row.split() for row in rows] == [
         ["1", "host", "74", "16", "15.0", "s", "8.1", "s"],
@@ -310,6 +312,7 @@ def contestants(converge, monkeypatch):
 
     monkeypatch.setattr(converge.ansible, "prepare", lambda *_: None)
     monkeypatch.setattr(converge.ansible, "site", site)
+    monkeypatch.setattr(converge.ansible, "play", site)
     monkeypatch.setattr(converge.rivals, "pyinfra", rival)
     monkeypatch.setattr(converge.rivals, "script", rival)
     monkeypatch.setattr(converge.resources, "kept_calls", lambda _host: [("survey", {})] * 10)
@@ -328,7 +331,8 @@ def test_both_forms_take_the_same_figures(converge, contestants, tmp_path, form)
     assert figures["executions_per_extra_app"] == 3
     assert figures["seconds_per_extra_host"] == 3.0
     assert figures["controller_seconds_per_extra_host"] == 1.5
-    assert tuple(details["unchanged_by_hosts"]) == chosen.hosts
+    assert tuple(details["unchanged_by_hosts"]) == tuple(details["deploy_by_hosts"]) == chosen.hosts
+    assert len(contestants[f"ansible: deploy to {max(chosen.hosts)} of the hosts"]) == max(chosen.hosts)
     assert text.count("aim: ") == len(converge.AIMS)
     # The second app is on a host of its own, and on none of those that several hosts are measured with.
     second = contestants["ansible: second app added"]

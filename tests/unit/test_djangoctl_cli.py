@@ -307,9 +307,10 @@ def test_every_example_of_the_help_is_a_command(ctl):
 @pytest.mark.parametrize("runbook", sorted((ROOT / "docs/runbooks").glob("*.md")), ids=lambda path: path.stem)
 def test_every_command_of_a_runbook_is_one(runbook):
     inline_or_block = re.compile(r"`(djangoctl [^`]+)`|^# (djangoctl .+?)(?:  .*)?$", re.MULTILINE)
-    found = ["".join(match.groups("")) for match in inline_or_block.finditer(runbook.read_text())]
+    text = runbook.read_text()
+    found = ["".join(match.groups("")) for match in inline_or_block.finditer(text)]
     commands = [words.split() for line in found for words in line.replace("<id>", "v1-1").split(" && ")]
-    assert commands
+    assert bool(commands) == ("djangoctl" in text)
     for _program, *words in commands:
         assert cli.parser().parse_args(words).app == "shop"
 
@@ -351,6 +352,9 @@ def test_the_list_is_also_a_command(ctl, app, make_app, make_release):
         ([""], {"list", "--json", "--help"}),
         (["li"], {"list"}),
         (["list", ""], {"--json", "--help"}),
+        (["cat"], {"catch-up"}),
+        (["catch-up", ""], {"--json", "--help"}),
+        (["shop", "cat"], {"catch-up"}),
         (["shop", "sta"], {"status"}),
         (["shop", "maintenance", "o"], {"on", "off"}),
     ],
@@ -416,7 +420,7 @@ def test_what_is_live_is_asked_under_the_lock(ctl, app, make_release, monkeypatc
     make_release(app, "v2-1")
     ctl("shop", "activate", "v1-1")
     (app.config / "env").write_text("CHANGED=1\n")
-    held = cli.held
+    held = lock.held
 
     @contextmanager
     def waited(*words):
@@ -424,10 +428,39 @@ def test_what_is_live_is_asked_under_the_lock(ctl, app, make_release, monkeypatc
             releases.point(app.current, app.releases / "v2-1")
             yield
 
-    monkeypatch.setattr(cli, "held", waited)
+    monkeypatch.setattr(lock, "held", waited)
     assert ctl("shop", "activate", "current", "--json")[1]["release"] == "v2-1"
     assert releases.live_id(app) == "v2-1"
     assert audited()[-1]["release"] == "v2-1"
+
+
+def test_publishing_adds_files_once(ctl, app, make_release):
+    make_release(app, "v1-1", {"a.css": "live"}, live=True)
+    shutil.copy(app.releases / "v1-1/static/a.css", app.static)
+    make_release(app, "v2-1", {"a.css": "new", "b.css": "new"})
+    answer = {"release": "v2-1", "changed": True, "files": 1}
+    assert ctl("shop", "publish", "v2-1", "--dry-run", "--json") == (0, answer, "")
+    assert not (app.static / "b.css").exists()
+    assert audited() == []
+    assert ctl("shop", "publish", "v2-1", "--json") == (0, answer, "")
+    assert [(app.static / name).read_text() for name in ("a.css", "b.css")] == ["live", "new"]
+    assert [(entry["action"], entry["release"], entry["files"]) for entry in audited()] == [("publish", "v2-1", 1)]
+    assert ctl("shop", "publish", "v2-1", "--json") == (0, {**answer, "changed": False, "files": 0}, "")
+    assert len(audited()) == 1, "there was nothing to do"
+
+
+def test_only_a_good_release_is_published(ctl, app, make_release):
+    make_release(app, "v1-1", {"a.css": "x"}, state="failed")
+    code, answer, _err = ctl("shop", "publish", "v1-1", "--json")
+    assert (code, answer["message"]) == (2, "shop: release v1-1 is failed, only a good one can go live")
+    assert not (app.static / "a.css").exists()
+
+
+def test_publishing_waits_for_nobody(ctl, app, make_release):
+    make_release(app, "v1-1", {"a.css": "x"})
+    with lock.held(app, "build v2"):
+        assert ctl("shop", "publish", "v1-1")[0] == 3
+    assert not (app.static / "a.css").exists()
 
 
 def test_activating_and_going_back(ctl, app, make_release, monkeypatch):
@@ -1285,6 +1318,8 @@ def test_a_build_without_a_source_is_no_rehearsal(module):
     [
         ("migrated", False, "migrate", False),
         ("migrated", True, "plan", False),
+        ("published", False, "publish", False),
+        ("published", True, "publish", True),
         ("active", False, "activate", False),
         ("active", True, "activate", True),
         ("rolled_back", False, "rollback", False),
@@ -1309,7 +1344,7 @@ class Ended(Exception):
     """What a module answers."""
 
 
-@pytest.mark.parametrize("state", ["fetched", "built", "absent"])
+@pytest.mark.parametrize("state", ["fetched", "built", "published", "absent"])
 @pytest.mark.parametrize("check", [False, True])
 def test_check_mode_says_that_an_older_djangoctl_rehearses_nothing(module, monkeypatch, tmp_path, state, check):
     """A run replaces it first; check mode cannot, and must not fail where the run would not."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from crash import SERVICE, Outcome, World, differences, picture
+from djangoctl import fleet
+from djangoctl import release as releases
+from peers import other_hosts
 
+LATE = "2026-01-02T10:00:00.5"
 UNHEALTHY = 6  # `status` asks the service through its socket, which the model does not have
 UNREAD = ("srv/shop/releases/", "srv/shop/venvs/", "srv/shop/.rehearsal-", "etc/shop/.live-", "run/")
 SPACE = ("create", "mkdir", "symlink", "link", "rename", "command", "start")
@@ -148,6 +152,36 @@ def a_maintenance(world: World) -> list[str]:
     return ["maintenance", "on", "--message", "Back at noon."]
 
 
+def a_publication(world: World) -> list[str]:
+    two_live(world)
+    world.do(*world.project("v3"))
+    return ["publish", world.identity("v3")]
+
+
+def an_activation_on_a_host_of_several(world: World) -> list[str]:
+    """The host was booted, and nobody has found it ready yet."""
+    words = an_activation(world)
+    world.join(1)
+    world.rollout = LATE
+    return words
+
+
+def a_host_that_lacks_the_mark_alone(world: World) -> list[str]:
+    two_live(world)
+    world.join(1)
+    world.rollout = LATE
+    return ["activate", world.identity("v2")]
+
+
+def a_host_that_was_away(world: World) -> list[str]:
+    """It has the release that another host says they serve."""
+    two_live(world)
+    world.do(*world.project("v3", migrations=2))
+    told = {"release": world.identity("v3"), "rollout": LATE, "activated_at": LATE}
+    world.join(world.peers((200, told)).server_address[1])
+    return ["catch-up", "--wait", "0"]
+
+
 def an_end_of_maintenance(world: World) -> list[str]:
     world.do(*a_maintenance(world))
     return ["maintenance", "off"]
@@ -172,6 +206,10 @@ CASES = {
     ),
     "rollback": Case(a_rollback, 30, goes_on=True),
     "prune": Case(a_pruning, 10),
+    "publish": Case(a_publication, 5),
+    "activate on a host of several": Case(an_activation_on_a_host_of_several, 60),
+    "mark a host": Case(a_host_that_lacks_the_mark_alone, 4),
+    "catch up": Case(a_host_that_was_away, 50),
     "maintenance on": Case(a_maintenance, 5),
     "maintenance off": Case(an_end_of_maintenance, 3),
 }
@@ -184,8 +222,11 @@ def figure(request) -> Callable[[str, int], None]:
 
 
 @pytest.fixture
-def world(make_app, tmp_path) -> World:
-    return World(tmp_path, make_app)
+def world(make_app, tmp_path) -> Iterator[World]:
+    with other_hosts() as peers:
+        found = World(tmp_path, make_app)
+        found.peers = peers
+        yield found
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -206,6 +247,32 @@ def test_its_disk_is_full_from_every_step_on(world, figure, name):
     assert not found, report(found)
 
 
+def test_a_host_that_was_behind_is_ready_nowhere_on_its_way_back(world):
+    """A rollout has put it live on the third release and has failed elsewhere: it goes back to the one that it had."""
+    words = an_activation(world)
+    world.join(1)
+    world.rollout = LATE
+    behind, chosen = releases.live_id(world.app), fleet.own(world.app).rollout
+    world.do(*words)
+    world.keep()
+    words = ["activate", behind, "--unless-live", "--allow-schema-ahead"]
+    clean = world.run(*words)
+    assert (clean.code, clean.stray) == (0, [])
+    assert not world.host.ready.exists()
+    assert fleet.own(world.app).rollout == chosen
+    wrong = []
+    for point, step in enumerate(clean.steps, 1):
+        world.reset()
+        assert world.host.ready.exists()
+        world.run(*words, stop=point)
+        if releases.live_id(world.app) == behind:
+            if world.host.ready.exists():
+                wrong.append(f"{point}, {step}: it is ready on what it was behind with")
+            if fleet.own(world.app).rollout != chosen:
+                wrong.append(f"{point}, {step}: it says that this was chosen last")
+    assert not wrong, "\n".join(wrong)
+
+
 class Trial:
     """One command that is interrupted at one step after the other, each time in the same state of the host."""
 
@@ -214,12 +281,26 @@ class Trial:
         self.words = case.prepare(world)
         world.keep()
         self.before, passed = world.host.visit(), len(world.host.read()["passed"])
+        self.standings = [self.standing()]
         self.clean = world.run(*self.words)
         assert self.clean.code == case.code, self.clean.err
         assert self.clean.stray == []
         assert len(self.clean.steps) >= case.least, self.clean.steps
         self.after, self.wanted = world.host.visit(), picture(world)
+        self.standings.append(self.standing())
         self.passed = passed
+
+    def standing(self) -> tuple[bool, str | None]:
+        """Whether the host is ready, and on which release."""
+        return self.world.host.ready.exists(), releases.live_id(self.world.app)
+
+    def readiness(self) -> list[str]:
+        """A host that is ready on what it is not to serve."""
+        found = self.standing()
+        if not found[0] or found == self.standings[0]:
+            return []
+        serve = {answer["release"] for answer in self.world.host.visit()["answers"]}
+        return [] if found == self.standings[1] and serve == {found[1]} else [f"it is ready on {found[1]}: {serve}"]
 
     def points(self, *verbs: str) -> list[int]:
         """The numbers of the steps to try: all of them, or those of some verbs.
@@ -233,6 +314,7 @@ class Trial:
                 continue
             path = step.split()[-1]
             is_unread = path.startswith(UNREAD) or path.endswith(".new")
+            is_unread = is_unread and not path.startswith("run/ready")  # where Nginx looks
             unread, read = unread + is_unread, read + (not is_unread)
             if os.environ.get("PROVE") or (unread % 20 == 1 if is_unread else read % 3 == 1):
                 chosen.append(number)
@@ -260,7 +342,8 @@ class Trial:
 
     def outside(self) -> list[str]:
         """What visitors, a reboot and the records tell."""
-        host, flaws = self.world.host, self.records()
+        host, flaws = self.world.host, self.records() + self.readiness()
+        mark = host.ready.exists()
         flaws += [f"now: {flaw}" for flaw in self.seen()]
         state = host.path.read_bytes()
         host.expire()
@@ -270,6 +353,8 @@ class Trial:
         flaws += [f"after a reboot: {flaw}" for flaw in self.seen()]
         host.path.write_bytes(state)
         host.mark()
+        if mark:
+            host.ready.touch()
         return flaws
 
     def seen(self) -> list[str]:

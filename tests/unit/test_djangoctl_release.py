@@ -7,6 +7,7 @@ import os
 import re
 
 import pytest
+from conftest import FLEET
 from djangoctl import app as apps
 from djangoctl import release as releases
 from djangoctl.errors import ConfigError
@@ -254,6 +255,7 @@ def test_a_value_of_another_type_is_named_with_its_key_and_its_file(make_app, ke
     app = make_app(
         site={"domains": ["shop.example.com"], "port": 443, "tls": True},
         site_cache={"path": "/var/cache/nginx/sites/shop", "purge_on_release": True},
+        fleet=FLEET,
     )
     content = json.loads((app.config / "app.json").read_text())
     place = content

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 from djangoctl import compress as compression
+from djangoctl import static
 from djangoctl.release import Release
 from djangoctl.static import publish
 
@@ -119,6 +120,36 @@ def test_publishing_again_changes_nothing(app, make_release):
     os.utime(release.path / "static/a.css", (1, 1))
     assert publish(app, release) == 3
     assert publish(app, release) == 0
+
+
+@pytest.mark.parametrize("ending", [".gz", ".br"])
+def test_no_compressed_file_stands_for_one_that_is_not_replaced(app, make_release, published, ending):
+    """The file of the live release was too small to be compressed, and Nginx would prefer that of another content."""
+    publish(app, make_release(app, "old", {"a.css": "old"}))
+    new = make_release(app, "new", {"a.css": "new", f"a.css{ending}": "packed", "b.css": "b", f"b.css{ending}": "b"})
+    assert static.unpublished(app, new) == 2
+    assert publish(app, new, replace=False) == 2
+    assert published() == {"a.css": "old", "b.css": "b", f"b.css{ending}": "b"}
+    publish(app, new)
+    assert published() == {"a.css": "new", f"a.css{ending}": "packed", "b.css": "b", f"b.css{ending}": "b"}
+
+
+def test_a_compressed_file_follows_its_original_after_a_run_that_was_killed(app, make_release, published):
+    new = make_release(app, "new", {"b.css": "b", "b.css.gz": "packed"})
+    (app.static / "b.css").write_text("b")
+    assert publish(app, new, replace=False) == 1
+    assert published() == {"b.css": "b", "b.css.gz": "packed"}
+
+
+@pytest.mark.parametrize("before", [{}, {"a": "x"}, {"a/b.css": "x"}, {"a/b.css": "x", "c.js": "y"}])
+def test_what_would_be_added_is_known_before(app, make_release, published, before):
+    if before:
+        publish(app, make_release(app, "old", before))
+    new = make_release(app, "new", {"a/b.css": "new", "c.js": "y", "c.js.gz": "packed"})
+    seen, count = published(), static.unpublished(app, new)
+    assert published() == seen, "it only counts"
+    assert publish(app, new, replace=False) == count
+    assert static.unpublished(app, new) == 0
 
 
 def test_links_are_not_followed_out_of_the_release(app, make_release, published, tmp_path):

@@ -25,6 +25,7 @@ GUIDES = (
     "databases",
     "ec2",
     "error-pages",
+    "fleet",
     "hardening",
     "limits",
     "logs",
@@ -35,7 +36,7 @@ GUIDES = (
     "tls",
     "upstreams",
 )
-GROUPS = {"app", "web", "database", "cache", "monitoring"}
+GROUPS = {"app", "web", "balancer", "database", "cache", "monitoring"}
 SHOP = {"name": "shop", "domains": ["shop.example.com"], "source": {"path": "/x"}}
 HOSTS = {"app": ["app1"], "database": ["app1"], "cache": ["app1"]}
 
@@ -63,7 +64,7 @@ def test_every_block_is_good_input(text, tmp_path, dataloader):
         (tmp_path / "hosts.yml").write_text(text)
         inventory = InventoryManager(loader=dataloader, sources=[str(tmp_path / "hosts.yml")])
         assert set(inventory.groups) - {"all", "ungrouped"} <= GROUPS
-        assert [host.vars["host_private_address"] for host in inventory.get_hosts()]
+        assert [host.vars.get("host_private_address") or host.vars["fleet_address"] for host in inventory.get_hosts()]
         return
     for app in given.pop("django_apps", []):
         assert problems_of(app) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -57,6 +58,23 @@ COMMANDS = {
     "tasks": ["site.yml", "-i", "prod", "--list-tasks"],
     "rollback": ["playbooks/rollback.yml", "-i", "prod", "-e", "app=guestbok"],  # ends before any host is asked
     "deploy": ["playbooks/deploy.yml", "-i", "prod", "-e", "app=guestbok"],
+    "status": ["playbooks/status.yml", "-i", "prod", "-e", "app=guestbok"],
+    "logs": ["playbooks/logs.yml", "-i", "prod", "-e", "app=guestbok", "-e", "since=in a while", "-e", "lines=some",
+             "-e", "request=a b"],
+    "manage": ["playbooks/manage.yml", "-i", "prod", "-e", "app=guestbok", "-e", "command=--help"],
+}  # fmt: skip
+# What those that look, or run one command, say to a mistake. No host is asked.
+VERBS: dict[str, list[str]] = {
+    "status": ["app: found 'guestbok'; did you mean 'guestbook'?"],
+    "logs": [
+        "app: found 'guestbok'; did you mean 'guestbook'?",
+        "request: found 'a b'; give the id of a request",
+        "since: found 'in a while'; give a time",
+        "lines: found 'some'; give a whole number",
+    ],
+    "manage": ["app: found 'guestbok'; did you mean 'guestbook'?", "command: found '--help'; give a command"],
+    "manage of several": ["app: is missing, and the inventory has several; give one of: -e app=shop, -e app=blog"],
+    "manage elsewhere": ["--limit: leaves out one, the app's first host"],
 }
 
 
@@ -85,6 +103,21 @@ def runs(tmp_path_factory):
     gone.write_text(yaml.safe_dump(content))
     for playbook in ("deploy", "rollback"):
         commands[f"{playbook} of what is to go"] = [f"playbooks/{playbook}.yml", "-i", str(gone), "-e", "app=old"]
+    # A host that has none of it, and one that nobody can reach
+    hosts = {"one": {**LOCAL}, "two": {"ansible_host": "127.0.0.1", "ansible_port": 1}, "db": {**LOCAL}}
+    groups = {"app": {"hosts": {"one": {}, "two": {}}}, "database": {"hosts": {"db": {}}}}
+    bare = root / "bare.yml"
+    shared = {"django_apps": [SHOP, BLOG], "json": "of the inventory's own"}
+    bare.write_text(yaml.safe_dump({"all": {"hosts": hosts, "children": groups, "vars": shared}}))
+    commands |= {
+        "status of bare hosts": ["playbooks/status.yml", "-i", str(bare)],
+        "status as JSON": ["playbooks/status.yml", "-i", str(bare), "-e", "json=true", "-e", "app=shop", "--check"],
+        "logs of bare hosts": ["playbooks/logs.yml", "-i", str(bare), "-e", "app=shop", "-e", "since=2 hours ago"],
+        "manage of a bare host": ["playbooks/manage.yml", "-i", str(bare), "-e", "app=shop", "-e", "command=check"],
+        "manage of several": ["playbooks/manage.yml", "-i", str(bare), "-e", "command=check"],
+        "manage elsewhere": ["playbooks/manage.yml", "-i", str(bare), "-e", "app=shop", "-e", "command=check",
+                             "--limit=db"],
+    }  # fmt: skip
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOME": str(root / "home"), "COLUMNS": "10000"}
     found = {}
     names = list(commands)
@@ -114,11 +147,11 @@ def test_the_components_come_in_order(runs):
     plays = re.findall(r"^  play #\d+ \((.+?)\): (.+?)\tTAGS", text, re.MULTILINE)
     every = "~^(web|app|balancer|database|cache|monitoring)$"
     assert plays == [
-        ("~^(app|web)$", "Check the apps"),
+        ("~^(app|web|balancer)$", "Check the apps"),
         (every, "Check the hosts"),
         (every, "Install the packages"),
         (every, "Prepare the hosts"),
-        ("~^(web|database|cache)$", "Provide the certificates"),
+        ("~^(web|balancer|database|cache)$", "Provide the certificates"),
         ("~^(app|database|cache)$", "Make the passwords of databases and caches"),
         ("~^(database|cache)$", "Read by which authority apps on other hosts know their servers"),
         ("database", "Run the databases"),
@@ -127,14 +160,16 @@ def test_the_components_come_in_order(runs):
         ("app", "Prepare the apps"),
         ("app", "Build"),
         ("app", "Put live"),
-        ("web", "Serve the sites"),
-        ("~^(web|database|cache)$", "Have certificates signed by an authority"),
+        ("~^(web|balancer)$", "Serve the sites"),
+        ("balancer", "Balance them"),
+        ("web", "Serve what is left"),
+        ("~^(web|balancer|database|cache)$", "Have certificates signed by an authority"),
         ("app", "Forget what no app connects by any more"),
         ("~^(database|cache)$", "Take back what no app uses any more"),
         ("~^(app|database)$", "Back up the databases and the apps"),
         ("database", "Ask how the backups of databases on hosts of their own are"),
-        ("app", "Remove the apps that are to go"),
-        ("~^(app|web)$", "Say how it went"),
+        (every, "Remove the apps that are to go"),
+        ("~^(app|web|balancer)$", "Say how it went"),
     ]
 
 
@@ -190,6 +225,74 @@ def test_an_unknown_app_is_refused(runs, name):
     assert re.search(r"app: found 'guestbok'; did you mean 'guestbook'\? give one of: ", text.replace("''", "'"))
     assert re.findall(r"^PLAY \[(.+)\]", text, re.MULTILINE) == ["Check the apps"]
     assert re.search(r"changed=0 .*unreachable=0 .*failed=1 ", text)
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_mistake_in_the_question_is_told_before_a_host_is_asked(runs, name):
+    code, text = runs[name]
+    assert code == 2, text
+    for words in VERBS[name]:
+        assert words in text.replace("''", "'"), text
+    assert re.search(r"changed=0 .*unreachable=0 .*failed=1 ", text)
+    assert "TASK [Ask how" not in text
+    assert "TASK [Read what" not in text
+    assert "TASK [Run it]" not in text
+
+
+def test_the_status_shows_all_hosts_and_fails_after_it(runs):
+    code, text = runs["status of bare hosts"]
+    assert code == 2, text
+    lines = text.splitlines()
+    at = lines.index(next(line for line in lines if line.startswith("APP   HOST  HEALTH")))
+    assert [line.split()[:4] for line in lines[at + 1 : at + 4]] == [
+        ["shop", "one", "NOT", "THERE"],
+        ["blog", "one", "NOT", "THERE"],
+        ["-", "two", "UNREACHABLE", "-"],
+    ]
+    assert any(line.startswith("db    -") for line in lines), text
+    assert "two: cannot be reached: Failed to connect" in text.partition("TASK [Stop if something is wrong]")[2]
+
+
+def test_the_status_as_json_is_one_line_that_a_program_reads(runs):
+    """A word of the command line, which an inventory may have for a purpose of its own. In check mode too."""
+    assert not [line for line in runs["status of bare hosts"][1].splitlines() if line.startswith("{")]
+    code, text = runs["status as JSON"]
+    assert code == 2, text
+    (line,) = [line for line in text.splitlines() if line.startswith("{")]
+    found = json.loads(line)
+    assert [(row["app"], row["host"], row["state"]) for row in found["apps"]] == [("shop", "one", "not there")]
+    assert [(row["host"], row["answers"]) for row in found["hosts"]] == [("one", True), ("two", False), ("db", True)]
+    assert not found["ok"]
+
+
+def test_logs_of_a_host_that_cannot_be_reached_are_missing(runs):
+    """A database has nothing to tell where no request is named: it is not asked."""
+    code, text = runs["logs of bare hosts"]
+    assert code == 2, text
+    assert "# two: cannot be reached, so that its lines are missing: Failed to connect" in text
+    assert "# there is no such line" in text
+    assert re.search(r"^db +: ok=0 .*skipped=1", text, re.MULTILINE)
+
+
+def test_a_command_needs_a_host_that_has_the_app(runs):
+    code, text = runs["manage of a bare host"]
+    assert code == 2, text
+    assert "one: there is no djangoctl on this host: run site.yml first" in text
+    assert re.search(r"^two +: .*unreachable=0", text, re.MULTILINE), "no other host is asked"
+
+
+@pytest.mark.parametrize("name", ["status", "logs"])
+def test_what_looks_changes_nothing(name):
+    (play,) = yaml.safe_load((ROOT / f"playbooks/{name}.yml").read_text())
+    tasks = [task for each in play["tasks"] for task in (*each.get("block", [each]), *each.get("rescue", []))]
+    actions = {key for task in tasks for key in task if "." in key}
+    assert actions == {
+        "ansible.builtin.fail",
+        "ansible.builtin.meta",
+        "ansible.builtin.set_fact",
+        "djangofleet.stack.show",
+        {"status": "djangofleet.stack.host_status", "logs": "djangofleet.stack.app_logs"}[name],
+    }
 
 
 @pytest.mark.parametrize("name", ["deploy", "rollback"])

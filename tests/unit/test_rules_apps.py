@@ -164,6 +164,21 @@ ENOUGH = {"database": {"url": "postgres://db/x"}}
 
 
 @pytest.mark.parametrize(
+    ("app", "refused"),
+    [
+        ({}, True),
+        ({"media_url": "/uploads/"}, True),
+        ({"media": {"shared": True}}, False),
+        ({"media_url": "https://media.example.com/"}, False),
+    ],
+)
+def test_several_hosts_of_an_app_share_its_uploads(app, refused):
+    found = problems(SHOP | ENOUGH | app, groups=TWO)
+    assert [line.startswith("django_apps[shop].media.shared: is missing") for line in found] == [True] * refused
+    assert problems(SHOP | ENOUGH | app) == []
+
+
+@pytest.mark.parametrize(
     ("app", "said"),
     [
         ({}, ["database.url: is missing, while the app has 2 hosts"]),
@@ -172,7 +187,7 @@ ENOUGH = {"database": {"url": "postgres://db/x"}}
     ],
 )
 def test_several_hosts_of_an_app_share_its_database(app, said):
-    found = problems(SHOP | app, groups=TWO)
+    found = problems(SHOP | {"media": {"shared": True}} | app, groups=TWO)
     assert len(found) == len(said)
     for line, words in zip(found, said, strict=True):
         assert line.startswith(f"django_apps[shop].{words}")

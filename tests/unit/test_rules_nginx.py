@@ -235,17 +235,21 @@ def test_otherwise_nothing_is_said(survey, variables):
 # What the host is asked -----------------------------------------------------------------------------------------------
 
 
+UNITS = ["nginx.service", "djangofleet-balancer.service"]
+PATHS = ["/etc/nginx/sites/*.conf", "/var/cache/nginx/sites/*", "/etc/nginx/upstreams/*.conf"]
+
+
 def test_questions():
     other = {**BLOG, "certificate": {**CERTIFICATE, "key": "/other"}}
     assert nginx.questions(given(SHOP, SECURE, nginx_app_sites=[other])) == {
-        "units": ["nginx.service"],
-        "paths": ["/etc/nginx/sites/*.conf", "/var/cache/nginx/sites/*", *CERTIFICATE.values(), "/other"],
+        "units": UNITS,
+        "paths": [*PATHS, *CERTIFICATE.values(), "/other"],
     }
 
 
 def test_a_bad_input_can_still_be_asked_about():
     questions = nginx.questions(given({"name": "shop"}, nginx_http_port="x"))
-    assert questions == {"units": ["nginx.service"], "paths": ["/etc/nginx/sites/*.conf", "/var/cache/nginx/sites/*"]}
+    assert questions == {"units": UNITS, "paths": PATHS}
 
 
 def test_missing_certificates():

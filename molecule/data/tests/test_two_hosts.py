@@ -138,7 +138,6 @@ def test_a_deploy_needs_the_app_host_alone():
     assert DATABASE not in result.stdout
 
 
-@pytest.mark.skipif(not PROVE, reason="a run more")
 def test_a_run_for_one_host_leaves_who_may_connect():
     before = on(DATABASE, "sh", "-c", "cat /etc/postgresql/*/main/pg_hba.conf; nft list ruleset").stdout
     result = play("site.yml", f"--limit={DATABASE}")

@@ -60,6 +60,7 @@ def inventory(
         "settings_module": "guestbook.settings_moves",
         "health": {"path": "/healthz", "contains": '"ok"'},
         "network": "local",
+        "media": {"shared": True},  # of several hosts, which none of these tests asks for
         "processes": [WORKER],
         "database": database,
         **app,

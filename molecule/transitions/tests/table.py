@@ -203,6 +203,7 @@ CERTIFICATE: dict[str, Change | Reason] = {
 ROOM = "https://guestbook.test/hello"
 USERS = "cat /etc/nginx/users/guestbook.*"
 SERVERS = Reason("an app on several servers: scenario edge has one")
+FLEET = Reason("an app on several hosts behind a balancer: scenario fleet has one")
 NGINX_SITE: dict[str, Change | Reason] = {
     "name": IDENTITY,
     "domains": WIRED,
@@ -228,6 +229,16 @@ NGINX_SITE: dict[str, Change | Reason] = {
     "upstream.server_options[].down": SERVERS,
     "upstream.server_options[].max_fails": SERVERS,
     "upstream.server_options[].fail_timeout": SERVERS,
+    "upstream.server_options[].host": FLEET,
+    "upstream.tls.authority_file": FLEET,
+    "upstream.tls.name": FLEET,
+    "upstream.connect_timeout": FLEET,
+    "upstream.health.enabled": FLEET,
+    "upstream.health.path": FLEET,
+    "upstream.health.status_min": FLEET,
+    "upstream.health.status_max": FLEET,
+    "peers": FLEET,
+    "ready_file": FLEET,
     "static[].url": WIRED,
     "static[].path": WIRED,
     "static[].links": FILES,
@@ -314,6 +325,9 @@ NGINX_ROLE: dict[str, Change | Reason] = {
     **{f"nginx_sites[].{path}": change for path, change in NGINX_SITE.items()},
     **{f"nginx_app_sites[].{path}": WIRED for path in NGINX_SITE},
     "nginx_allow_no_sites": ONE_RUN,
+    "nginx_app_allow_no_sites": FLEET,
+    "nginx_app_real_ip.trusted": FLEET,
+    "nginx_app_real_ip.request_id": FLEET,
     "nginx_client_max_body_size": Change("10m", "11m", NGINX, "client_max_body_size 11m;"),
     "nginx_proxy_connect_timeout": Change("5s", "6s", NGINX, "proxy_connect_timeout 6s;"),
     "nginx_proxy_read_timeout": Change("60s", "61s", NGINX, "proxy_read_timeout 61s;"),
@@ -373,6 +387,7 @@ BUSY, TOCK = "-busy@2.service", "-tock.timer"
 APP: dict[str, Change | Reason] = {
     "name": IDENTITY,
     "state": Reason("an app that is absent has no visitors: unit tests"),
+    "hosts": FLEET,
     "domains": Change(["guestbook.test"], ["guestbook.test", "www.guestbook.test"], ENVIRONMENT, "ALLOWED_HOSTS=.*www"),
     "source.git": SOURCE,
     "source.version": SOURCE,
@@ -398,6 +413,7 @@ APP: dict[str, Change | Reason] = {
     "static_root": SOURCE,
     "static_url": Change("/static/", "/assets/", ask(STATIC.format("/assets")), "HTTP/2 200"),
     "media_root": SOURCE,
+    "media.shared": FLEET,
     "media.private": Change([], ["invoices/"], NGINX, r"location \^~ /\S+/invoices/"),
     "error_pages": Change({}, {"404": "404.html"}, NGINX, r"error_page 404 \$error_guestbook_404;"),
     "media_url": Change("/media/", "/uploads/", ENVIRONMENT, "MEDIA_URL=/uploads/"),
@@ -489,6 +505,7 @@ DJANGO: dict[str, Change | Reason] = {
     "django_allow_new_secrets": ONE_RUN,
     "django_allow_data_removal": ONE_RUN,
     "django_app_primary": WIRED,
+    "django_app_hosts": FLEET,
     "django_app_path": WIRED,
     "django_app_database_hosts": WIRED,
     "django_app_packages": WIRED,
@@ -501,6 +518,9 @@ DJANGO: dict[str, Change | Reason] = {
     "django_app_site.tls": WIRED,
     "django_app_site_cache.path": WIRED,
     "django_app_site_cache.purge_on_release": WIRED,
+    "django_app_peers": WIRED,
+    "django_app_peer_port": WIRED,
+    "django_app_peer_authority": WIRED,
     "django_minimum_free_space": Change(500, 400, PINNED, '"minimum_free_space":400'),
     "django_stop_timeout": Change(40, 50, unit(".service", "TimeoutStopUSec"), "=50s"),
     "django_stand_in_timeout": Change(900, 800, unit("-next.service", "RuntimeMaxUSec"), "=13min 20s"),

@@ -5,7 +5,7 @@ djangoctl and the module visit share it, so that they call the same answers well
 
 A site is a mapping: `domains`, `path`, `status_min`, `status_max`, `contains`, `timeout` in seconds, `tls`, `port`, and
 `maintenance`, the page that closes the site while it is there. `scheme` is what the visitor used, where a proxy in
-front has ended TLS, and `public_port` the port that they name.
+front has ended TLS, and `public_port` the port that they name. `authority_file` has the only authorities to trust.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def ask(address: str | tuple[str, int], domain: str, site: Mapping[str, Any], he
         stream = _connected(address, site["timeout"])
         with _closed_after(site["timeout"], lambda: stream, timed_out):
             if site["tls"]:
-                stream = _encrypted(stream, domain)
+                stream = _encrypted(stream, domain, site.get("authority_file", ""))
                 stream.do_handshake()
                 certificate = ssl.DER_cert_to_PEM_cert(stream.getpeercert(binary_form=True) or b"")
             connection = http.client.HTTPConnection(domain)
@@ -101,10 +101,13 @@ def _connected(address: str | tuple[str, int], timeout: float) -> socket.socket:
     return plain
 
 
-def _encrypted(plain: socket.socket, domain: str) -> ssl.SSLSocket:
+def _encrypted(plain: socket.socket, domain: str, authority: str) -> ssl.SSLSocket:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # a site may be signed by an authority of its own
+    if authority:
+        context.load_verify_locations(authority)
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # a site may be signed by an authority of its own
     return context.wrap_socket(plain, server_hostname=domain, do_handshake_on_connect=False)
 
 

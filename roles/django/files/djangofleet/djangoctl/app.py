@@ -54,6 +54,11 @@ ADDED: dict = {
     "path": str,
     "site": {"domains": TEXTS, "port": int, "tls": bool},
     "site_cache": {"path": str, "purge_on_release": bool},
+    "fleet": {
+        "peers": {"*": str},
+        "port": int,
+        **dict.fromkeys(("host", "domain", "authority_file", "repository"), str),
+    },
 }
 # Without these the live release cannot start. Whatever else is missing must not keep it down.
 ESSENTIAL = ("name", "unit", "root", "build")
@@ -156,6 +161,19 @@ class App:
     def cache(self) -> dict:
         """Where Nginx of this host keeps pages of the app: `path` and `purge_on_release`; empty if it keeps none."""
         return self.settings.get("site_cache") or {}
+
+    @property
+    def fleet(self) -> dict:
+        """How the app's other hosts are asked: `peers`, `port`, `domain`, `authority_file`; empty if it is on one host.
+
+        `host` is what the inventory calls this one, `repository` where anybody can fetch the source, empty if nobody.
+        """
+        return self.settings.get("fleet") or {}
+
+    @property
+    def peers(self) -> dict[str, str]:
+        """The addresses of the app's other hosts, by name; empty if it is on one host."""
+        return self.fleet.get("peers", {})
 
     def variable(self, key: str) -> str:
         """A setting of the app as the inventory names it, django_apps[shop].key, if the role was told."""

@@ -10,24 +10,26 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
-from . import __version__, atomic, backups, cached, health, launch, output, pages, swap, tree, units
+from . import __version__, atomic, backups, cached, catch_up, fleet, health, launch, output, pages, swap, tree, units
 from . import release as releases
 from .app import App, load, load_for, names
 from .build import Source, build
-from .errors import BuildError, ConfigError, CtlError, Interrupted, UnhealthyError, refused
+from .errors import BuildError, ConfigError, CtlError, Interrupted, LockedError, UnhealthyError, refused
 from .fetch import fetch
+from .fleet import Claim
 from .interrupt import finished_first, interruptible
-from .lock import audit, held, holder, say
+from .lock import audit, held, holder, recorded, rollout, say
 from .migrate import is_due, migrate, plan
 from .move import move
 from .prune import prune
 from .rehearsal import rehearsal
 from .remove import remove
+from .static import publish, unpublished
 from .systemd import Systemd
 
 DESCRIPTION = """\
@@ -41,6 +43,7 @@ djangoctl manages the releases of the Django apps on this host. Run it as root.
   djangoctl shop rollback --dry-run  which release a rollback would activate
   djangoctl shop rollback            put the previous release live again
   djangoctl shop activate <id>       put another release live
+  djangoctl shop catch-up            serve what the other hosts serve, after this one was away; without an app: all apps
   djangoctl shop purge --url /news/  remove a page from the cache of Nginx; `--prefix /news/`, `--all`
   djangoctl shop maintenance on      show visitors a maintenance page; `off` ends it
   djangoctl shop manage shell        run manage.py as the service runs
@@ -54,7 +57,7 @@ exit codes:
   3  locked by somebody else
   4  the build failed
   5  a migration failed or was refused
-  6  the gate refused the release, or the app is not healthy; `status` and the list: an app does not serve
+  6  the gate refused the release, or the app is not healthy; `status`, the list: it does not serve; `catch-up`: behind
   7  activation failed; the previous release was put back if possible
   8  a hook failed
   9  `status`: the app serves, and its backups are not well
@@ -65,6 +68,7 @@ end with the code of the command that they run. A signal ends a command with 128
 migrate, move, prune, remove and maintenance are finished first."""
 
 
+CATCH_UP = "catch-up"
 Outcome = dict | int | tuple[dict, int]  # what is printed, the exit code, or both
 
 
@@ -137,15 +141,20 @@ def do_build(app: App, options: argparse.Namespace) -> dict:
         if options.rehearse:
             return {**result, **_rehearse(app, identity, source, system, scm_version=options.scm_version)}
         with recorded(app, "build", identity):
-            system.end_interrupted(app, "build")
-            try:
-                facts = {"version": options.version, "revision": options.revision, "scm_version": options.scm_version}
-                release = build(app, identity, source, system, **facts)
-            except BuildError:
-                prune(app)  # of the failed releases only this one stays
-                raise
+            facts = {"version": options.version, "revision": options.revision, "scm_version": options.scm_version}
+            release = _build(app, identity, source, system, **facts)
         result |= _planned(app, release, system)
     return {**result, **_advice(release)}
+
+
+def _build(app: App, identity: str, source: Source, system: Systemd, **facts: object) -> releases.Release:
+    """Build a release under the lock, after what an interrupted build has left at work is ended."""
+    system.end_interrupted(app, "build")
+    try:
+        return build(app, identity, source, system, **facts)
+    except BuildError:
+        prune(app)  # of the failed releases only this one stays
+        raise
 
 
 def _rehearse(app: App, identity: str, source: Source, system: Systemd, **facts: object) -> dict:
@@ -189,6 +198,17 @@ def do_move(app: App, options: argparse.Namespace) -> dict:
     return done
 
 
+def do_publish(app: App, options: argparse.Namespace) -> dict:
+    """Add the static files of a release to those that Nginx serves, and replace none that the live release uses."""
+    release = releases.read(app, options.release)
+    swap.require_good(app, release)
+    files = unpublished(app, release)
+    if files and not options.dry_run:
+        with recorded(app, "publish", release.id) as facts:
+            files = facts["files"] = publish(app, release, replace=False)
+    return {"release": release.id, "changed": files > 0, "files": files}
+
+
 def do_activate(app: App, options: argparse.Namespace) -> dict:
     return _activate(app, releases.read(app, _existing(app, options.release)), "activate", options)
 
@@ -200,8 +220,14 @@ def do_rollback(app: App, options: argparse.Namespace) -> dict:
 
 def _activate(app: App, release: releases.Release, action: str, options: argparse.Namespace) -> dict:
     system, before = Systemd(), releases.live_id(app)
-    done = options.unless_live and release.id == before
-    result = {"release": release.id, "before": before, "changed": not done and swap.pending(app, release.id, system)}
+    is_choice = options.release not in launch.LINKS  # else what is live only starts anew
+    # --unless-live is for a host that goes back with the others: what it leaves has failed on one of them.
+    goes_back = action == "rollback" or options.unless_live
+    chosen = rollout() or (releases.now() if goes_back else "")
+    claim = Claim(is_choice, chosen if is_choice else "", returns=options.unless_live)
+    is_left = options.unless_live and release.id == before
+    is_pending = not is_left and swap.pending(app, release.id, system, is_choice=is_choice)
+    result = {"release": release.id, "before": before, "changed": is_pending}
     if result["changed"]:
         swap.require_good(app, release)  # a dry run says so too
     if result["changed"] and not options.dry_run:
@@ -211,35 +237,35 @@ def _activate(app: App, release: releases.Release, action: str, options: argpars
                 release = releases.read(app, _existing(app, options.release))
                 result["release"] = release.id
             facts |= {"release": release.id, "before": before}
-            # --unless-live is for a host that goes back with the others: what it leaves has failed on one of them.
-            back = action == "rollback" or options.unless_live
-            swap.activate(app, release, system, allow_schema_ahead=options.allow_schema_ahead, rolls_back=back)
+            ahead = options.allow_schema_ahead
+            swap.activate(app, release, system, allow_schema_ahead=ahead, rolls_back=goes_back, claim=claim)
         if ended := health.signals(app, system, began):
             result["warnings"] = [
                 f"processes of {entry['unit']} ended by {entry['signal']} during the swap: {entry['heals']}"
                 for entry in ended
             ]
+    if not result["changed"] and not options.dry_run and claim.rollout:
+        _confirm(app, release, claim)
     return result
 
 
-@contextmanager
-def recorded(app: App, action: str, identity: str) -> Iterator[dict]:
-    """Hold the lock for an action and record its result in the audit trail. Yields a dictionary for further facts."""
-    facts: dict = {"release": identity}
-    with held(app, f"{action} {identity}"):
-        try:
-            yield facts
-        except CtlError as error:
-            audit(app, action, **facts, ok=False, error=error.message)
-            raise
-        except Interrupted as stop:
-            audit(app, action, **facts, ok=False, error=f"ended by {signal.Signals(stop.number).name}")
-            raise
-        except OSError as error:
-            failure = refused(error, state=f"release {releases.live_id(app)} is live")
-            audit(app, action, **facts, ok=False, error=failure.message)
-            raise failure from error
-        audit(app, action, **facts, ok=True)
+def _confirm(app: App, release: releases.Release, claim: Claim) -> None:
+    """Note that a rollout has chosen what is live here already. A host that is not ready has no say in that."""
+    if app.peers and fleet.is_ready(app):
+        with suppress(LockedError), held(app, f"confirm {release.id}"):
+            if release.id == releases.live_id(app):
+                fleet.confirm(app, release, claim)
+
+
+def do_catch_up(app: App, options: argparse.Namespace) -> dict:
+    """Ask the app's other hosts what they serve, serve the same, and be ready."""
+    return catch_up.catch_up(app, Systemd(), _build, wait=options.wait)
+
+
+def do_catch_up_all(options: argparse.Namespace) -> Outcome:
+    """The same for each app of this host that is not ready. One that cannot catch up keeps no other from it."""
+    found = catch_up.catch_up_all(Systemd(), _build, wait=options.wait)
+    return {"catch_up": found}, next((entry["code"] for entry in found if "code" in entry), 0)
 
 
 def do_check(app: App, options: argparse.Namespace) -> dict:
@@ -355,7 +381,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands and their options."""
     top = argparse.ArgumentParser(
         prog="djangoctl",
-        usage="djangoctl [list | <app> <command>] [--json]",
+        usage="djangoctl [list | catch-up | <app> <command>] [--json]",
         description=DESCRIPTION,
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -414,12 +440,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--only", choices=["rehearsal", "move"], help="what is tried while the app serves, or the rest"
     )
+    command = add("publish", do_publish, "add the static files of a release to those that are served; replaces none")
+    command.add_argument("release")
+    command.add_argument("--dry-run", action="store_true", help="count them and add none")
     command = add("activate", do_activate, "put a release live without dropping a request", finishes=True)
     command.add_argument("release", help="its id; `current` is the live one, which starts anew where that is due")
     _swap_options(command)
     command = add("rollback", do_rollback, "put the previous release, or a named one, live again", finishes=True)
     command.add_argument("release", nargs="?")
     _swap_options(command)
+    command = add("catch-up", do_catch_up, "serve what the other hosts of the app serve, and let visitors in")
+    _wait_option(command)
     command = add("check", do_check, "whether the app answers and its units are up, or whether another release would")
     command.add_argument("release", nargs="?", default="current")
     command = add("maintenance", do_maintenance, "show visitors a maintenance page instead of the site", finishes=True)
@@ -448,6 +479,19 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--lines", type=int, default=50)
     command.add_argument("--follow", action="store_true")
     return top
+
+
+def _wait_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--wait", type=float, default=catch_up.WAIT, metavar="SECONDS", help="until nobody who is silent is asked again"
+    )
+
+
+def _catch_up_all_parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(prog="djangoctl catch-up", description=do_catch_up_all.__doc__)
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    _wait_option(command)
+    return command
 
 
 def _swap_options(command: argparse.ArgumentParser) -> None:
@@ -491,6 +535,10 @@ def _run(words: list[str]) -> Outcome:
     if [word for word in words if word != "--json"] in ([], ["list"]):  # an app named list has a command after it
         with interruptible():
             return do_list()
+    plain = [word for word in words if word != "--json"]
+    if plain[:1] == [CATCH_UP] and (len(plain) == 1 or plain[1].startswith("-")):  # an app may have that name too
+        with interruptible():
+            return do_catch_up_all(_catch_up_all_parser().parse_args([word for word in words if word != CATCH_UP]))
     options = parser().parse_args(words)
     app = load(options.app, config=getattr(options, "config", None))
     if not options.finishes:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from . import answer, backups, swap, units
+from . import answer, backups, fleet, swap, units
 from . import release as releases
 from .app import App, load
 from .errors import ConfigError
@@ -48,10 +48,12 @@ def report(app: App, system: Systemd, *, limit: float = LIMIT) -> dict[str, Any]
     # A connection would start a service that somebody has stopped: then there is nothing to ask.
     is_open = not is_up or not state["socket"] or units.is_open(app, units.socket_name(app))
     answers = ask(app, live, limit) if is_up and state["socket"] and is_open else []
+    is_ready = fleet.is_ready(app)
     result = {
         **state,
+        **({"ready": is_ready} if app.peers else {}),
         "idle_units": [unit for unit in (*live["processes"], *live["timers"]) if not _is_active(shown, unit)],
-        "serves": bool(answers) and all(found["ok"] for found in answers),
+        "serves": is_ready and bool(answers) and all(found["ok"] for found in answers),
         "since": _moment(shown, units.service(app), "ActiveEnterTimestamp"),
         "listen": units.listening(app),
         "answers": answers,
@@ -61,7 +63,12 @@ def report(app: App, system: Systemd, *, limit: float = LIMIT) -> dict[str, Any]
         "signals": signals(app, system, time.time() - DAY),
         "backups": backups.of(app.name),
     }
-    faults = [*_live_faults(app), *_unit_faults(app, result, is_up), *_answer_faults(app, answers)]
+    faults = [*_live_faults(app), *_unit_faults(app, result, is_up)]
+    # Nginx answers nobody as long as the host is not ready: that is no fault of its own.
+    faults += _answer_faults(app, [found for found in answers if is_ready or found["through"] == "socket"])
+    if not is_ready:
+        found = "this host is not ready: it may serve another release than the other hosts, and answers no visitor"
+        faults.append(_fault(found, f"djangoctl {app.name} catch-up; or from a controller: {fleet.remedy(app)}"))
     socket = units.socket_name(app)
     if not is_open:
         faults.append(_fault(f"nobody listens at {result['listen']}, although {socket} is active", _activate(app)))

@@ -6,6 +6,7 @@ import fcntl
 import getpass
 import json
 import os
+import signal
 import stat
 import syslog
 import time
@@ -15,9 +16,9 @@ from pathlib import Path
 from typing import IO
 
 from .app import App
-from .errors import CtlError, LockedError
+from .errors import CtlError, Interrupted, LockedError, refused
 from .interrupt import interruptible
-from .release import now
+from .release import live_id, now
 
 RUN = Path(os.environ.get("DJANGOFLEET_RUN", "/run/djangofleet"))
 LOGS = Path(os.environ.get("DJANGOFLEET_LOGS", "/var/log/djangofleet"))
@@ -72,6 +73,26 @@ def held(app: App, action: str) -> Iterator[None]:
         finally:
             with suppress(OSError):
                 handle.truncate(0)
+
+
+@contextmanager
+def recorded(app: App, action: str, identity: str) -> Iterator[dict]:
+    """Hold the lock for an action and record its result in the audit trail. Yields a dictionary for further facts."""
+    facts: dict = {"release": identity}
+    with held(app, f"{action} {identity}"):
+        try:
+            yield facts
+        except CtlError as error:
+            audit(app, action, **facts, ok=False, error=error.message)
+            raise
+        except Interrupted as stop:
+            audit(app, action, **facts, ok=False, error=f"ended by {signal.Signals(stop.number).name}")
+            raise
+        except OSError as error:
+            failure = refused(error, state=f"release {live_id(app)} is live")
+            audit(app, action, **facts, ok=False, error=failure.message)
+            raise failure from error
+        audit(app, action, **facts, ok=True)
 
 
 def _path(app: App) -> Path:

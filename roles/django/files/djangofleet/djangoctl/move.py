@@ -26,6 +26,7 @@ from . import atomic, pages, swap, workers
 from . import release as releases
 from .app import App, load
 from .errors import ConfigError, CtlError, MoveError
+from .fleet import Claim
 from .release import Release, read_json, write_json
 from .systemd import Systemd
 
@@ -292,7 +293,7 @@ def _go_over(app: App, new: Side) -> CtlError | None:
     """
     late = None
     try:
-        swap.activate(app, new.release, new.system, allow_schema_ahead=True)
+        swap.activate(app, new.release, new.system, allow_schema_ahead=True, claim=Claim(is_choice=False))
     except CtlError as error:
         if _is_back(app):
             raise MoveError(f"on the new database: {error.message}", log=error.log) from error

@@ -58,7 +58,10 @@ def _print(text: str, stream) -> None:
 def render(result: dict) -> str:
     """A result as text: a table for a list of dictionaries, a line for anything else."""
     if "apps" in result:
-        return "\n".join(_table([_overview(entry) for entry in result["apps"]]))
+        told = ("ready",) if any("ready" in entry for entry in result["apps"]) else ()
+        return "\n".join(_table([_overview(entry, told) for entry in result["apps"]]))
+    if "catch_up" in result:
+        return "\n".join(line for entry in result["catch_up"] for line in _caught_up(entry))
     if "faults" in result:
         return "\n".join(_status(result))
     lines = []
@@ -70,10 +73,22 @@ def render(result: dict) -> str:
     return "\n".join(lines)
 
 
-def _overview(entry: Mapping) -> dict:
-    """A row of the list of apps."""
+def _caught_up(entry: Mapping) -> Iterator[str]:
+    """An app that catches up: that it is ready, or what keeps it from that."""
+    if "error" not in entry:
+        yield f"{entry['app']}: ready on release {entry['release']}: {entry['note']}"
+        return
+    yield f"{entry['app']}: not ready: {entry['error']}"
+    yield from (f"  {line}" for key in ("log", "state", "hint") for line in entry[key].splitlines())
+
+
+def _overview(entry: Mapping, told: Sequence[str]) -> dict:
+    """A row of the list of apps.
+
+    :param told: what is told only where an app has it.
+    """
     problems = [entry["error"]] if "error" in entry else [fault["found"] for fault in entry["faults"]]
-    row = {key: entry.get(key) for key in ("app", "release", "activated_at", "serves", "maintenance")}
+    row = {key: entry.get(key) for key in ("app", "release", "activated_at", *told, "serves", "maintenance")}
     return {**row, "restart_pending": entry.get("restart_pending"), "problem": "; ".join(problems) or None}
 
 

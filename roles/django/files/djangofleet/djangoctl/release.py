@@ -29,7 +29,8 @@ def _is_list_of_text(value: object) -> bool:
     return is_list_of(str, value)
 
 
-# What the keys of live.json, schema.json and release.json hold. What holds something else is damaged, and not read.
+# What the keys of live.json, serving.json, schema.json and release.json hold. What holds something else is damaged, and
+# not read.
 KINDS: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(("release", "pin", "activated_at", "fingerprint", "state", "started_at", "ended_at"), _is_text),
     **dict.fromkeys(("application", "settings_module", "version", "revision", "deploy_check", "error"), _is_text),
@@ -37,6 +38,8 @@ KINDS: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(("migrations", "warnings"), _is_list_of_text),
     **dict.fromkeys(("database", "done", "goes_back"), lambda value: isinstance(value, bool)),
     **dict.fromkeys(("owing", "migrating"), lambda value: value is None or isinstance(value, str)),
+    **dict.fromkeys(("before", "told", "source"), lambda value: isinstance(value, dict)),
+    "rollout": _is_text,
 }
 
 
@@ -51,10 +54,14 @@ def identify(app: App, version: str, revision: str) -> str:
     The id is the same on every host of a fleet, and the same in a second run, which then finds the release built. It
     begins with a readable label: the version, or the first twelve digits of a commit or digest.
     """
-    material = json.dumps([revision, app.build, files_digest(app)], sort_keys=True)
-    digest = hashlib.sha256(material.encode()).hexdigest()[:8]
     label = re.sub(r"[^A-Za-z0-9.]+", "-", version).strip("-.")[:40] or "release"
-    return f"{label}-{digest}"
+    return f"{label}-{digest_of(app, revision)}"
+
+
+def digest_of(app: App, revision: str) -> str:
+    """The end of a release's id, which follows from its source and settings alone."""
+    material = json.dumps([revision, app.build, files_digest(app)], sort_keys=True)
+    return hashlib.sha256(material.encode()).hexdigest()[:8]
 
 
 def files_digest(app: App) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import tree, units
+from . import fleet, tree, units
 from .app import App
 from .errors import ActivationError
 from .release import read_json
@@ -22,6 +22,7 @@ def remove(app: App, system: Systemd, *, with_data: bool = False) -> None:
     services = [name for name in files if "@." not in name]  # a template is no unit
     services += [*app["processes"], *app["timers"], *(name for name in started if isinstance(name, str))]
     names = list(dict.fromkeys(services))
+    fleet.ready_file(app).unlink(missing_ok=True)  # before it answers nobody
     # Not `disable --now`: where the file of one unit is missing, systemd would stop none of them.
     system.control("stop", *names)
     if files:

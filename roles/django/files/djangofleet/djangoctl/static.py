@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import tree
@@ -21,6 +22,7 @@ from .release import Release
 
 # As Django's ManifestStaticFilesStorage names its files: twelve hexadecimal digits before the last ending.
 HASHED = re.compile(r"\.[0-9a-f]{12}\.")
+COMPRESSED = (".gz", ".br")  # what Nginx serves in place of the file that it was made of
 
 
 def collected(release: Release) -> Path | None:
@@ -41,24 +43,46 @@ def publish(app: App, release: Release, *, replace: bool = True) -> int:
     :param replace: whether to replace files of the same name. The live release uses them until this one has passed its
         gate.
     """
+    published = 0
+    for source, target in _files(app, release):
+        if _is_due(source, target, replace=replace):
+            _place(source, target)
+            published += 1
+    return published
+
+
+def unpublished(app: App, release: Release) -> int:
+    """How many files `publish` would add without replacing any."""
+    return sum(_is_due(source, target, replace=False) for source, target in _files(app, release))
+
+
+def _files(app: App, release: Release) -> Iterator[tuple[Path, Path]]:
+    """The static files of a release, and where Nginx serves them. A compressed file comes after its original."""
     source = collected(release)
-    if source is None:
-        return 0
-    return sum(
-        _place(path, app.static / path.relative_to(source), replace)
-        for directory, _names, files in os.walk(source)
-        for path in (Path(directory, name) for name in files)
-        # The page of a closed site is the operator's: a file of its name closes the site, a directory opens it.
-        if stat.S_ISREG(path.lstat().st_mode) and path.relative_to(source).parts[0] != app.maintenance.name
-    )
+    for directory, _names, files in os.walk(source) if source else ():
+        for path in (Path(directory, name) for name in sorted(files)):
+            inner = path.relative_to(source)
+            # The page of a closed site is the operator's: a file of its name closes the site, a directory opens it.
+            if stat.S_ISREG(path.lstat().st_mode) and inner.parts[0] != app.maintenance.name:
+                yield path, app.static / inner
 
 
-def _place(source: Path, target: Path, replace: bool) -> bool:
+def _is_due(source: Path, target: Path, *, replace: bool) -> bool:
+    """Whether a file is to be put in its place."""
+    if _obstacle(target):
+        return replace
+    if target.exists():
+        return replace and not HASHED.search(source.name) and not _same(source, target)
+    original = source.with_suffix("")
+    if replace or source.suffix not in COMPRESSED or not original.is_file():
+        return True
+    # Nginx prefers it to the file of that name, which may be the one that the live release uses.
+    published = target.with_name(original.name)
+    return not published.exists() or (published.is_file() and _same(original, published))
+
+
+def _place(source: Path, target: Path) -> None:
     obstacle = _obstacle(target)
-    if obstacle and not replace:
-        return False
-    if not obstacle and target.exists() and (not replace or HASHED.search(source.name) or _same(source, target)):
-        return False
     if obstacle and obstacle != target:
         obstacle.unlink()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,10 +95,9 @@ def _place(source: Path, target: Path, replace: bool) -> bool:
     if obstacle == target:
         shutil.rmtree(target)
     os.replace(temporary, target)
-    for ending in (".gz", ".br"):  # Nginx prefers these: they must not outlive the file that they were made of
+    for ending in COMPRESSED:  # Nginx prefers these: they must not outlive the file that they were made of
         if not source.with_name(source.name + ending).exists():
             target.with_name(target.name + ending).unlink(missing_ok=True)
-    return True
 
 
 def _obstacle(target: Path) -> Path | None:

@@ -15,14 +15,16 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from . import cached, units, workers
+from . import cached, fleet, units, workers
 from . import release as releases
 from .app import App, load, parsed
 from .atomic import write
 from .errors import ActivationError, ConfigError, GateError, refused
+from .fleet import Claim
 from .hooks import run_hooks
 from .lock import say
 from .prune import prune
@@ -31,6 +33,7 @@ from .static import publish
 from .systemd import Systemd
 
 JOURNAL_LINES = 25
+CHOSEN = Claim()
 RUN = Path("/run")
 
 
@@ -49,20 +52,25 @@ def status(app: App, system: Systemd) -> dict:
         "service": system.active(units.service(app)),
         "socket": system.active(units.socket_name(app)),
         "maintenance": app.maintenance.exists(),
-        "restart_pending": changed
-        or _broke_off(app, record)
-        or _built_since(app, live, record.get("activated_at", "")),
+        "restart_pending": changed or broke_off(app) or _built_since(app, live, record.get("activated_at", "")),
     }
 
 
-def _broke_off(app: App, record: dict) -> bool:
-    """Whether an activation was not finished: something is pinned that live.json does not say, or hooks are left.
+def is_recorded(app: App) -> bool:
+    """Whether the service has started on what is pinned: an activation that breaks off before does not record it.
 
-    An older djangoctl recorded neither the pin nor the end.
+    An older djangoctl did not record the pin.
     """
-    pin = app.pinned.resolve().name
-    is_recorded = record.get("release") == releases.live_id(app) and record.get("pin", pin) == pin
-    return not is_recorded or not record.get("done", True)
+    record, pin = read_json(app.root / "live.json"), app.pinned.resolve().name
+    return record.get("release") == releases.live_id(app) and record.get("pin", pin) == pin
+
+
+def broke_off(app: App) -> bool:
+    """Whether an activation was not finished: what it has pinned may not serve yet, or its hooks are left.
+
+    An older djangoctl did not record the end.
+    """
+    return not is_recorded(app) or not read_json(app.root / "live.json").get("done", True)
 
 
 def _built_since(app: App, live: str | None, activated_at: str) -> bool:
@@ -70,8 +78,16 @@ def _built_since(app: App, live: str | None, activated_at: str) -> bool:
     return bool(live) and read_json(app.releases / live / "release.json").get("ended_at", "") > activated_at
 
 
-def pending(app: App, identity: str, system: Systemd) -> bool:
-    """Whether activating that release would change anything."""
+def pending(app: App, identity: str, system: Systemd, *, is_choice: bool = True) -> bool:
+    """Whether activating that release would change anything.
+
+    :param is_choice: whether it is chosen: that makes a host ready which is not.
+    """
+    return (is_choice and not fleet.is_ready(app)) or _is_due(app, identity, system)
+
+
+def _is_due(app: App, identity: str, system: Systemd) -> bool:
+    """Whether activating that release would start anything."""
     seen = status(app, system)
     socket = units.socket_name(app)
     is_up = seen["service"] and seen["socket"] and units.is_open(app, socket)
@@ -81,19 +97,31 @@ def pending(app: App, identity: str, system: Systemd) -> bool:
 
 
 def activate(
-    app: App, release: Release, system: Systemd, *, allow_schema_ahead: bool = False, rolls_back: bool = False
+    app: App,
+    release: Release,
+    system: Systemd,
+    *,
+    allow_schema_ahead: bool = False,
+    rolls_back: bool = False,
+    claim: Claim = CHOSEN,
 ) -> bool:
     """Make a release the live one; returns False if it is live already and nothing is pending.
 
     :param rolls_back: the release that was live is a bad one: no rollback chooses it until it is activated again.
+    :param claim: what this says about the app's hosts together.
     :raises ConfigError: the release is not good, or the database is ahead of it.
     :raises GateError: the release did not pass its health check; no visitor has seen it.
     :raises ActivationError: the service did not start on it; the previous release was put back if possible.
     :raises HookError: a hook failed; the state says what is live.
     """
     require_good(app, release)
-    if not pending(app, release.id, system):
-        return False
+    if not _is_due(app, release.id, system):
+        if not claim.is_choice or fleet.is_ready(app):
+            return False
+        fleet.confirm(app, release, claim)
+        fleet.set_ready(app)
+        return True
+    standing = fleet.standing(app)
     before, previous_pin = _last_started(app)
     if not allow_schema_ahead:
         _require_schema(app, release, before)
@@ -104,6 +132,7 @@ def activate(
     run_hooks(app, release, system, "before_activate")
     publish(app, release, replace=False)
     _start_stand_in(app, release, system)
+    claim = fleet.returned(app, release, claim)
     try:
         publish(app, release)
         point(app.pinned, app.config)
@@ -113,9 +142,13 @@ def activate(
         _stop_stand_in(app, system)
         _purge_pages(app)
     units.remove_others(app, sockets, system)
-    _record_live(app, release, sockets, bad=before if rolls_back else None)
+    times = fleet.claimed(app, release, claim)
+    _record_live(app, release, sockets, standing, times, bad=before if rolls_back else None)
+    fleet.tell(app, release, times)
     run_hooks(app, release, system, "after_activate")
     prune(app)
+    if claim.is_choice:  # at the end: whoever is killed before leaves a host that is ready on nothing but this release
+        fleet.set_ready(app)
     _record_done(app)
     return True
 
@@ -166,9 +199,18 @@ def _require_schema(app: App, release: Release, before: str | None) -> None:
         )
 
 
-def _record_live(app: App, release: Release, sockets: list[str], bad: str | None = None) -> None:
+def _record_live(
+    app: App,
+    release: Release,
+    sockets: list[str],
+    standing: Mapping[str, Any],
+    times: Mapping[str, str],
+    bad: str | None = None,
+) -> None:
     """Write live.json: the live release, what its service was started with, and the history of activations.
 
+    :param standing: how the host stood among the others before.
+    :param times: those that it tells them now.
     :param bad: the release that was rolled back from.
     """
     record = read_json(app.root / "live.json")
@@ -177,6 +219,8 @@ def _record_live(app: App, release: Release, sockets: list[str], bad: str | None
     if release.id not in rolled_back:  # else somebody takes a rollback back, and leaves nothing bad
         rolled_back.add(bad)
     rolled_back &= set(history)
+    if record.get("release") == release.id and not record.get("done", True):
+        standing = record.get("before", standing)  # this finishes what broke off
     write_json(
         app.root / "live.json",
         {
@@ -189,6 +233,8 @@ def _record_live(app: App, release: Release, sockets: list[str], bad: str | None
             "sockets": sockets,
             "pin": app.pinned.resolve().name,
             "goes_back": _goes_back(record, release.id),
+            "before": dict(standing),
+            "told": dict(times),
             "done": False,
         },
     )
