@@ -11,7 +11,8 @@ from contextlib import suppress
 class Notifier:
     """The socket on which systemd listens, if it started this process."""
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        environment = os.environ if environment is None else environment
         self._path = environment.get("NOTIFY_SOCKET", "")
         self._has_watchdog = bool(environment.get("WATCHDOG_USEC"))
         self._status = ""
