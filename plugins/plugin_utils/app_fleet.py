@@ -56,7 +56,7 @@ def _named(given: Any, groups: Mapping[str, Sequence[str]]) -> set[str] | None:
     words = [given] if isinstance(given, str) else given
     if not isinstance(words, (list, tuple)):
         return None
-    return {host for word in words for host in groups.get(word, [word])}
+    return {host for word in words if isinstance(word, str) for host in groups.get(word, [word])}
 
 
 def balancers_of(hosts: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
