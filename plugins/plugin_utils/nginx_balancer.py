@@ -52,6 +52,7 @@ def _entry(site: Mapping[str, Any]) -> dict[str, Any]:
     name = nginx_upstream.a_name(site)
     return {
         "name": site["name"],
+        "file": nginx_upstream.servers_file(site),
         "servers": [
             {
                 "name": given.get(address, {}).get("host", address),
@@ -74,7 +75,7 @@ def files(settings: Mapping[str, Any], survey: Mapping[str, Any]) -> dict[str, l
     :param survey: what the host answered, with C(INCLUDES) among its questions.
     """
     there = survey.get("paths", {}).get(INCLUDES, [])
-    wanted = [f"{DIRECTORY}/{site['name']}.conf" for site in settings.get("sites", [])]
+    wanted = [f"{DIRECTORY}/{site['file']}.conf" for site in settings.get("sites", [])]
     return {
         "missing": [{"path": path} for path in wanted if path not in there],
         "left": [{"path": path} for path in there if path not in wanted],

@@ -22,6 +22,16 @@ def a_name(site: Mapping[str, Any]) -> str:
     return site["domains"][0].replace("*.", "www.", 1)
 
 
+def servers_file(site: Mapping[str, Any]) -> str:
+    """The name of the file of a site's servers, without its ending.
+
+    It names what the file is written for: servers that go with another method or another scheme get a file beside it,
+    so that Nginx has the old servers in the old way until it has the new ones in the new way.
+    """
+    upstream = site["upstream"]
+    return f"{site['name']}.{upstream['method']}.{'https' if upstream.get('tls') else 'http'}"
+
+
 def resolved(site: Mapping[str, Any], identifier: str) -> dict[str, Any]:
     """What the templates see of a site's upstream.
 
@@ -40,6 +50,7 @@ def resolved(site: Mapping[str, Any], identifier: str) -> dict[str, Any]:
         "health": None,
         **upstream,
         "tls": {"name": a_name(site), **upstream["tls"]} if "tls" in upstream else None,
+        "file": servers_file(site),
         "servers": servers,
         "parameters": {server: parameters(options.get(server, {})) for server in servers},
         "directive": "" if method == "round_robin" else method,

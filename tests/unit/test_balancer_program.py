@@ -41,7 +41,7 @@ def server(name: str, address: str = "10.0.0.5:443", options: str = "") -> dict[
 
 def site(name: str, *servers: str | dict[str, str], **checked: Any) -> dict[str, Any]:
     listed = [server(each) if isinstance(each, str) else each for each in servers]
-    return {"name": name, "servers": listed, "health": {**HEALTH, **checked}}
+    return {"name": name, "file": name, "servers": listed, "health": {**HEALTH, **checked}}
 
 
 def settings(*sites: dict[str, Any], **others: Any) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def test_what_is_told_of_a_change(before, after, lines):
 def test_a_good_configuration_is_taken():
     tls = {"authority_file": "/etc/ssl/ca.pem", "name": "shop.example.com"}
     shop = site("shop", server("app1"), server("app2", "[::1]:443"), server("app3", "app3.internal:8001"), tls=tls)
-    blog = {"name": "blog", "servers": [server("app1")], "health": {"enabled": False}}
+    blog = {"name": "blog", "file": "blog", "servers": [server("app1")], "health": {"enabled": False}}
     found = settings(shop, blog)
     assert config.parsed(json.dumps(found).encode()) == found
     assert [config.address_of(each["address"]) for each in shop["servers"]] == [
@@ -420,7 +420,7 @@ def test_nginx_is_tested_then_reloaded_once(host, capsys):
     host.know(known(shop=("app2",)))
     code, printed = run(capsys, "apply", "--json")
     assert (code, json.loads(printed)) == (
-        0, {"changed": True, "sites": ["blog", "shop"], "reloaded": True, "forgotten": [], "warnings": []})  # fmt: skip
+        0, {"changed": True, "files": ["blog", "shop"], "reloaded": True, "forgotten": [], "warnings": []})  # fmt: skip
     lines = [f"{each['line']};\n" for each in SHOP["servers"]]
     assert (host.upstreams / "shop.conf").read_text() == HEADER + lines[0] + lines[1].replace(";", " down;")
     assert host.out("blog") == []
@@ -436,7 +436,7 @@ def test_nginx_is_tested_then_reloaded_once(host, capsys):
     before = written(host.upstreams / "blog.conf")
     host.know(known())
     code, printed = run(capsys, "apply", "--json")
-    assert json.loads(printed)["sites"] == ["shop"]
+    assert json.loads(printed)["files"] == ["shop"]
     assert written(host.upstreams / "blog.conf") == before
 
 
@@ -472,7 +472,7 @@ def test_what_was_not_loaded_is_loaded_later(host, capsys):
     assert run(capsys, "status")[0] == 1
     (host.path / "stuck").unlink()
     code, printed = run(capsys, "apply", "--json")
-    assert (code, json.loads(printed)["reloaded"], json.loads(printed)["sites"]) == (0, True, [])
+    assert (code, json.loads(printed)["reloaded"], json.loads(printed)["files"]) == (0, True, [])
     assert run(capsys, "status")[0] == 0
 
 

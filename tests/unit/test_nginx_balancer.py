@@ -53,14 +53,26 @@ def test_a_site_without_a_health_page_is_none_of_its_business():
 def test_the_files_that_nginx_includes_are_there_before_it_is_tested_and_go_after_it():
     survey = {"paths": {"/etc/nginx/upstreams/*.conf": ["/etc/nginx/upstreams/old.conf"]}}
     found = told(pool(**FLEET), survey=survey)
-    assert found["missing"] == [{"path": "/etc/nginx/upstreams/shop.conf"}]
+    assert found["missing"] == [{"path": "/etc/nginx/upstreams/shop.round_robin.https.conf"}]
     assert found["left"] == [{"path": "/etc/nginx/upstreams/old.conf"}]
+
+
+@pytest.mark.parametrize("change", [{"method": "least_conn"}, {"tls": None}])
+def test_servers_that_go_with_another_way_to_reach_them_have_a_file_of_their_own(change):
+    """Nginx refuses backup servers with some methods, and has the site's file later than this one."""
+
+    def file(site: dict[str, Any]) -> str:
+        return told(site)["settings"]["sites"][0]["file"]
+
+    after = {name: value for name, value in {**FLEET, **change}.items() if value is not None}
+    assert file(pool(**FLEET)) != file(pool(**after))
+    assert file(pool(**FLEET)) == file(pool(A, **FLEET))
 
 
 @pytest.mark.parametrize("servers", [(A,), (A, B)])
 def test_nginx_includes_what_the_program_writes(text, servers):
     found = text(pool(*servers, **FLEET))
-    assert "include upstreams/shop.conf;" in found
+    assert "include upstreams/shop.round_robin.https.conf;" in found
     assert f"server {A}" not in found
     assert "zone app_shop" in found
 

@@ -60,7 +60,7 @@ def do_apply(options: argparse.Namespace) -> Outcome:
     """Bring to Nginx what the configuration and the state say, and forget what the configuration no longer has."""
     settings = config.read()
     if settings is None:  # nobody has said that what is drained is not to be any more
-        return {"changed": False, "sites": [], "reloaded": False, "forgotten": []}
+        return {"changed": False, "files": [], "reloaded": False, "forgotten": []}
     with state.locked():
         before = _known()
         after = state.remembered(before, settings)
@@ -69,7 +69,7 @@ def do_apply(options: argparse.Namespace) -> Outcome:
     forgotten = sorted(_named(before) - _named(after))
     return {
         "changed": bool(done.changed or done.reloaded or forgotten),
-        "sites": list(done.changed),
+        "files": list(done.changed),
         "reloaded": done.reloaded,
         "forgotten": forgotten,
         "warnings": list(done.warnings),

@@ -81,6 +81,7 @@ def hosts_of(config: Mapping[str, Any]) -> list[str]:
 def _check_site(site: Any, path: str) -> None:
     _need(isinstance(site, dict), path, site, "an object")
     _need(_is_text(site.get("name"), NAME), f"{path}.name", site.get("name"), "a name")
+    _need(_is_text(site.get("file"), NAME), f"{path}.file", site.get("file"), "the name of a file, without .conf")
     _each(site.get("servers"), f"{path}.servers", _check_server)
     health, path = site.get("health"), f"{path}.health"
     _need(isinstance(health, dict), path, health, "an object")

@@ -30,7 +30,7 @@ PAUSE = 0.05  # seconds between two looks at the workers
 class Brought:
     """What bringing came to.
 
-    :param changed: the sites whose files are new.
+    :param changed: the names of files that are new.
     :param reloaded: whether Nginx has loaded them. It has not where it does not run.
     :param warnings: what went wrong beside that.
     """
@@ -41,11 +41,11 @@ class Brought:
 
 
 def wanted(config: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, bytes]:
-    """What Nginx is to include of each site, by its name.
+    """What Nginx is to include of each site, by its file's name.
 
     :param known: the state.
     """
-    return {site["name"]: rendered(site, out_of(site, known)).encode() for site in config["sites"]}
+    return {site["file"]: rendered(site, out_of(site, known)).encode() for site in config["sites"]}
 
 
 def is_brought(contents: Mapping[str, bytes]) -> bool:
@@ -63,10 +63,10 @@ def bring(contents: Mapping[str, bytes]) -> Brought:
     """
     if is_brought(contents):
         return Brought()
-    before = {site: files.content_of(_file(site)) for site in _differing(contents)}
+    before = {name: files.content_of(_file(name)) for name in _differing(contents)}
     try:
-        for site in before:
-            files.write(_file(site), contents[site])
+        for name in before:
+            files.write(_file(name), contents[name])
         is_running = _is_running()
         if is_running:
             _run(["nginx", "-t", "-q"], "Nginx refuses what would take effect, and goes on as before")
@@ -82,8 +82,8 @@ def bring(contents: Mapping[str, bytes]) -> Brought:
     return Brought(tuple(sorted(before)), is_running)
 
 
-def _file(site: str) -> Path:
-    return UPSTREAMS / f"{site}.conf"
+def _file(name: str) -> Path:
+    return UPSTREAMS / f"{name}.conf"
 
 
 def _stamp() -> Path:
@@ -92,23 +92,23 @@ def _stamp() -> Path:
 
 
 def _digest(contents: Mapping[str, bytes]) -> bytes:
-    listed = {site: content.decode() for site, content in contents.items()}
+    listed = {name: content.decode() for name, content in contents.items()}
     return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest().encode() + b"\n"
 
 
 def _differing(contents: Mapping[str, bytes]) -> list[str]:
-    """The sites whose files say something else."""
-    return [site for site, content in contents.items() if files.content_of(_file(site)) != content]
+    """The names of the files that say something else."""
+    return [name for name, content in contents.items() if files.content_of(_file(name)) != content]
 
 
 def _put_back(before: Mapping[str, bytes | None]) -> None:
     """Restore files. One that cannot be restored keeps no other from it."""
-    for site, content in before.items():
+    for name, content in before.items():
         with suppress(OSError):
             if content is None:
-                _file(site).unlink(missing_ok=True)
-            elif files.content_of(_file(site)) != content:
-                files.write(_file(site), content)
+                _file(name).unlink(missing_ok=True)
+            elif files.content_of(_file(name)) != content:
+                files.write(_file(name), content)
 
 
 def _is_running() -> bool:
