@@ -61,6 +61,7 @@ def test_releases_roll(authority, project, figure):
     assert readers.lost == []
 
 
+@pytest.mark.skipif(not PROVE, reason="minutes, of what unit tests and scenario release see in part")
 def test_a_release_that_fails_on_the_second_host_is_live_on_none(authority, project):
     before = release(APP1)
     on(APP2, "touch", "/srv/guestbook/media/refuse")
@@ -159,6 +160,7 @@ def test_a_host_is_drained_and_comes_back(authority):
     assert "host: found 'nobody'" in said
 
 
+@pytest.mark.skipif(not PROVE, reason="minutes, of what unit tests and scenario release see in part")
 def test_the_last_host_is_not_drained(authority):
     run("playbooks/drain.yml", host=APP1)
     try:
@@ -177,6 +179,7 @@ def test_hosts_are_maintained_one_after_the_other(authority, figure):
     all_in()
 
 
+@pytest.mark.skipif(not PROVE, reason="minutes, of what unit tests and scenario release see in part")
 def test_the_fleet_shrinks_and_grows(authority, figure):
     """One app host less, and back, by the inventory and a run of site.yml."""
     with visitors(authority) as seen:
