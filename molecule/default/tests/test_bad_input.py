@@ -111,7 +111,11 @@ BEFORE_ANYTHING = {
 }
 
 
-@pytest.mark.parametrize("case", BEFORE_ANYTHING)
+# One of each way to be found out. Unit tests see the texts of the others.
+FOUND = ("unknown nested key", "source that is not there", "no app at all", "key that is not there")
+
+
+@pytest.mark.parametrize("case", BEFORE_ANYTHING if PROVE else FOUND)
 def test_stops_before_anything_changes(tmp_path, case):
     changed, wanted = BEFORE_ANYTHING[case]
     said = run(tmp_path, {"django_apps": changed})
