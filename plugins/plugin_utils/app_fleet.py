@@ -98,9 +98,11 @@ def sites_have_left(resolved: Sequence[Mapping[str, Any]], paths: Sequence[str],
 
 
 def inner_site(
-    site: Mapping[str, Any], app: Mapping[str, Any], hostvars: Mapping[str, Any], host: str, tls: bool
+    site: Mapping[str, Any], app: Mapping[str, Any], hostvars: Mapping[str, Any], host: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The site of an app on one of its hosts behind balancers: they alone reach it, and do what an edge does.
+
+    It answers over TLS and without it, so that a balancer may turn from one to the other at any moment.
 
     :param site: the site of an app that stands alone.
     :returns: the site, and what the app says that goes over it.
@@ -112,7 +114,8 @@ def inner_site(
     if kept := {key: value for key, value in app["nginx"].get("upstream", {}).items() if key in KEPT}:
         others["upstream"] = kept
     found = {
-        **{key: value for key, value in site.items() if tls or key != "certificate"},
+        **site,
+        "redirect_to_https": False,
         "hsts": {"enabled": False},
         "connections_per_address": 0,
         # Whatever the firewall lets in: what keeps visitors out is on the balancer.

@@ -122,7 +122,7 @@ def app_sites(
     :param certificate_directory: where certificates lie; None for the default of the role certificate.
     :param host: whose Nginx it is: one of the app's hosts, or a balancer in front of them.
     :param hostvars: for the addresses of hosts that speak to each other.
-    :param tls: whether balancers and the app's hosts speak TLS.
+    :param tls: whether balancers speak TLS to the app's hosts.
     :param authority: the file of the authority that signs what they show each other.
     """
     directory = certificate_directory or spec_of("certificate")["certificate_directory"]["default"]
@@ -132,7 +132,7 @@ def app_sites(
         if host in app["balancers"]:
             site, given = app_fleet.balancer_site(site, app, hostvars or {}, tls, authority)
         elif app["balancers"]:
-            site, given = app_fleet.inner_site(site, app, hostvars or {}, host, tls)
+            site, given = app_fleet.inner_site(site, app, hostvars or {}, host)
         found.append(_merged(site, given))
     return found
 
@@ -170,7 +170,7 @@ def _merged(site: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
 
 
 def app_certificates(
-    apps: Sequence[Mapping[str, Any]], host: str = "", hostvars: Mapping[str, Any] | None = None, tls: bool = True
+    apps: Sequence[Mapping[str, Any]], host: str = "", hostvars: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     """A certificate of the role certificate for each app, self-signed unless the app says otherwise.
 
@@ -178,7 +178,6 @@ def app_certificates(
 
     :param host: one of the app's hosts, or a balancer in front of them.
     :param hostvars: for the addresses of hosts that speak to each other.
-    :param tls: whether balancers and the app's hosts speak TLS.
     """
     private = {"source": "selfsigned"}
     found = [
@@ -188,11 +187,10 @@ def app_certificates(
             **(private if app["balancers"] and host not in app["balancers"] else app["certificate"] or private),
         }
         for app in apps
-        if tls or not app["balancers"] or host in app["balancers"]
     ]
     address = address_of(host, hostvars or {})
     # By this one a balancer has the authority, whoever signs its visitors' certificates.
-    if tls and address and any(host in app["balancers"] for app in apps):
+    if address and any(host in app["balancers"] for app in apps):
         found.append({"name": "fleet.balancer", "domains": [address], **private})  # no app has a dot in its name
     return found
 

@@ -191,3 +191,19 @@ def test_the_fleet_shrinks_and_grows(authority, figure):
         assert {served_by(browser(authority)) for _ in range(12)} == set(HOSTS)
     figure("from two hosts to one and back: requests", seen["requests"])
     assert seen["failed"] == 0, seen["examples"]
+
+
+@pytest.mark.skipif(not PROVE, reason="runs more")
+def test_the_way_to_the_hosts_changes(authority):
+    """Other methods, of which some know no backup, and plain HTTP instead of TLS, on a site that is live."""
+    spare = {"method": "least_conn", "server_options": [{"address": APP2, "backup": True}]}
+    with visitors(authority) as seen:
+        run("site.yml", "--tags=web", fleet_upstream={"method": "ip_hash"})
+        assert len({served_by(browser(authority)) for _ in range(8)}) == 1
+        run("site.yml", "--tags=web", fleet_upstream=spare, fleet_tls_enabled=False)
+        assert {served_by(browser(authority)) for _ in range(8)} == {APP1}
+        run("site.yml", "--tags=web", fleet_upstream={"method": "ip_hash"}, fleet_tls_enabled=False)
+        run("site.yml", "--tags=web")
+        all_in()
+        assert {served_by(browser(authority)) for _ in range(12)} == set(HOSTS)
+    assert seen["failed"] == 0, seen["examples"]
