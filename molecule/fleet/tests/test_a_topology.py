@@ -106,6 +106,23 @@ def test_who_reaches_whom(source, host, port, wanted):
     assert reaches(source, host, port) is wanted
 
 
+def test_who_has_the_databases_password_enters_by_tls_alone():
+    """And believes the server for the certificate that it shows, not for its address."""
+    secret = dict(line.split("=", 1) for line in on(APP1, "cat", "/etc/djangofleet/guestbook/secret").splitlines())
+    logins = "select rolname from pg_roles where rolcanlogin and starts_with(rolname, 'guestbook_')"
+    login = on(DATA, "psql", "-U", "postgres", "-qtA", "-c", logins).strip()
+
+    def connect(query: str) -> str:
+        url = f"host={ADDRESS[DATA]} user={login} dbname=guestbook connect_timeout=3 {query}"
+        words = f"env PGPASSWORD={secret['DATABASE_PASSWORD']} psql -w -qtA -d '{url}' -c 'select 1' 2>&1"
+        return on(APP1, "sh", "-c", words, check=False)
+
+    assert connect(f"sslmode=verify-full sslrootcert=/etc/ssl/djangofleet/{DATA}.pem").strip() == "1"
+    assert "no encryption" in connect("sslmode=disable")
+    stranger = "sslmode=verify-full sslrootcert=/etc/ssl/certs/ca-certificates.crt"
+    assert "certificate verify failed" in connect(stranger)
+
+
 def test_what_the_fleet_serves_is_for_its_hosts_alone(authority):
     path = "/.well-known/djangofleet/serving"
     assert browser(authority).get(path).status in (403, 404)
