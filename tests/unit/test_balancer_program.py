@@ -288,7 +288,7 @@ class Host:
             path, path / "balancer.json", path / "lib/balancer", path / "upstreams")  # fmt: skip
         self.calls, self.refuses, self.active = path / "calls", path / "refuses", path / "active"
         self.pid, self.slow, self.log = path / "pid", path / "slow", path / "log"
-        for program in (path / "bin/nginx", path / "bin/systemctl"):
+        for program in (path / "bin/nginx", path / "bin/ss", path / "bin/systemctl"):
             program.parent.mkdir(exist_ok=True)
             program.write_text(PROGRAM.format(path=path))
             program.chmod(0o755)
@@ -364,6 +364,7 @@ case "${{0##*/}} $1" in
         echo "nginx: [emerg] bad"
         exit 1
     fi;;
+"ss --kill") echo "0 0 10.0.0.2:40000 10.0.0.3:443"; echo "0 0 10.0.0.2:40001 10.0.0.3:443";;
 "systemctl is-active") cat {path}/active; grep -q '^active' {path}/active;;
 "systemctl show") cat {path}/pid 2>/dev/null;;
 "systemctl reload") [ ! -e {path}/stuck ] || {{ echo "Job failed."; exit 1; }};;
@@ -1049,6 +1050,22 @@ def test_a_server_that_never_answers_is_out(host, backend):
     until(lambda: "shop: app1 is out: timed out after 3 s" in host.said)
 
 
+def test_what_a_frozen_server_has_in_hand_is_given_up_once_it_is_out(host, backend, tls, tmp_path):
+    known = {"authority_file": str(tmp_path / "ca.pem"), "name": "shop.example.com"}
+    one, kill = backend(OK, tls), ["ss", "--kill", "--tcp", "--numeric", "--no-header", "state", "established", "dst"]
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        other = f"127.0.0.1:{frozen.getsockname()[1]}"
+        sites = [site(name, server("app1", one.address), server("app2", other), tls=known) for name in ("shop", "blog")]
+        alone = site("alone", server("app2", other), tls=known)
+        host.write(*sites, alone, connect_timeout=0.2)
+        host.start("watch")
+        for each in ("shop", "blog"):
+            until(lambda name=each: f"{name}: app2 stays silent, connections to it that are given up: 2" in host.said)
+        time.sleep(1)
+    assert host.asked(*kill, other) == 2, "once for each site that has another server"
+    assert host.asked(*kill, one.address) == 0
+
+
 def test_a_server_with_a_certificate_of_somebody_else_is_out(host, backend, tls, tmp_path):
     stranger = issue("shop", ("shop.example.com",), STRANGER)
     (tmp_path / "stranger.pem").write_text(stranger.pem + stranger.key_pem)
@@ -1356,6 +1373,7 @@ def test_the_service_runs_in_the_sandbox_of_nginx(render, evaluate):
     assert {"StateDirectory=djangofleet/balancer", "ReadWritePaths=-/etc/nginx/upstreams"} <= set(lines)
     assert any(line.startswith("ReadWritePaths=") and "/var/log/nginx" in line and "/run" in line for line in lines)
     assert "ExecStart=/usr/local/bin/djangofleet-balancer watch" in lines
+    assert {"CapabilityBoundingSet=CAP_NET_ADMIN", "RestrictAddressFamilies=AF_NETLINK"} <= set(lines)
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze on this machine")

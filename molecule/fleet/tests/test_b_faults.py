@@ -8,7 +8,8 @@ import pytest
 from fleet import ADDRESS, APP2, BALANCER, DATA, all_in, answered, browser, docker, on, out, visitors
 from shared.outside import PROVE, within
 
-AWAY = 30 if PROVE else 3  # seconds
+# Seconds. Longer than a frozen host keeps what it has in hand.
+AWAY = 30 if PROVE else 8
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +32,10 @@ def test_an_app_host_goes_and_comes_back(authority, figure, fault):
         figure(f"an app host {fault}: seconds until it is back", all_in(90))
         # A form that the host had in hand is lost, and nobody can send it again: one of so many.
         within(lambda: seen["answered"]() > 2000, 120, "enough have been served to speak of a share")
+    slowest = max(ms for _at, ms in seen["answers"]) / 1000
     figure(f"an app host {fault}: percent answered", answered(seen))
-    figure(f"an app host {fault}: seconds of the slowest answer", max(ms for _at, ms in seen["answers"]) / 1000)
+    figure(f"an app host {fault}: seconds of the slowest answer", slowest)
+    assert slowest < 15
     assert answered(seen) >= 99.9, seen["examples"]
 
 

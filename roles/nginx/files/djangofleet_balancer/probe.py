@@ -17,6 +17,9 @@ LONGEST = 1024  # bytes of a status line
 STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: [^\n]*)?\r?\n")
 
 
+SILENT = "it takes no connection"
+
+
 class Unconnected(Exception):
     """A server has not taken the connection in time."""
 
@@ -37,7 +40,7 @@ async def fault(address: str, health: Mapping[str, Any], seconds: float, first: 
         async with asyncio.timeout(seconds):
             return _judged(await _status_line(address, health, first), health)
     except Unconnected:
-        return f"it takes no connection within {first:g} s"
+        return f"{SILENT} within {first:g} s"
     except TimeoutError:
         return f"timed out after {seconds:g} s"
     except ssl.SSLCertVerificationError as error:
@@ -51,6 +54,11 @@ async def fault(address: str, health: Mapping[str, Any], seconds: float, first: 
         return text[:1].lower() + text[1:] + (f": {error.filename}" if error.filename else "")
     except ValueError as error:  # a name that TLS or the name service does not take
         return f"it cannot be asked: {error}"
+
+
+def is_silent(fault: str) -> bool:
+    """Whether a server was not there at all, by what was wrong with it: it may have frozen."""
+    return fault.startswith(SILENT)
 
 
 def _judged(line: bytes, health: Mapping[str, Any]) -> str:

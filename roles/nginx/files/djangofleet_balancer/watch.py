@@ -9,15 +9,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from . import config as configuration
-from . import files, nginx, state
+from . import connections, files, nginx, state
 from .errors import BalancerError, LockedError, Refused, refused
 from .health import Key, Record, Standing, changes, judged, records, standings, with_records
 from .notify import Notifier
-from .probe import fault
+from .probe import fault, is_silent
 
 TICK = 1.0  # seconds: how often files are looked at, and systemd hears of us, at least
 AGAIN = 0.2  # seconds after which a server that has failed is asked again, so that one that is gone is out soon
 GATHER = 0.05  # seconds in which servers that fail at once become one reload
+SILENCE = 5.0  # seconds that a server takes no connection before what it has in hand is taken from it
 RETRY = 30  # seconds after which what has failed is tried again, if nothing has changed before
 GRACE = 2  # seconds in which what is under way may end after SIGTERM; the next start makes up for it otherwise
 
@@ -41,6 +42,7 @@ class Watch:
         self._told: dict[Key, Standing] = {}
         self._asking: dict[Key, asyncio.Task[None]] = {}
         self._answered: set[Key] = set()
+        self._silent: dict[Key, float] = {}  # since when; infinite once it was left
         self._bringing: asyncio.Task[None] | None = None
         self._failed: tuple[object, float] = (None, 0)  # what could not be brought, and until when it is left alone
         self._is_ready = self._is_over = False
@@ -143,7 +145,24 @@ class Watch:
         self._answered.add(key)
         if is_first or (before.mark is None) != (after.mark is None):
             self._loop.call_later(GATHER, self._wake.set)
+        await self._leave(key, found)
         return bool(found) and after.mark is None
+
+    async def _leave(self, key: Key, found: str) -> None:
+        """Give up what a server has in hand that is out and stays silent: a host that has frozen keeps its connections
+        open, and who waits at one would wait until the app's own timeout."""
+        if not found:
+            self._silent.pop(key, None)
+            return
+        if is_silent(found):
+            self._silent.setdefault(key, self._loop.time())
+        begun, standing = self._silent.get(key), self._told.get(key)
+        if begun is None or self._loop.time() - begun < SILENCE or standing is None or standing.is_in:
+            return
+        self._silent[key] = float("inf")
+        count = await in_thread(lambda: connections.cut([key.address]))
+        if count:
+            say(f"{key.site}: {key.host} stays silent, connections to it that are given up: {count}")
 
     # What Nginx is told
 
