@@ -92,6 +92,8 @@ def test_a_host_that_was_away_catches_up(authority, project):
         all_in()
         assert release(APP2) == release(APP1) != before
 
+        if PROVE:  # so that both have what a rollback goes back to
+            run("playbooks/deploy.yml", fleet_version="both", fleet_project=project("both"))
         docker("kill", APP2)
         run("playbooks/rollback.yml", f"--limit={APP1}", app="guestbook")
         docker("start", APP2)
