@@ -9,7 +9,7 @@ module: reload
 short_description: Reload units, and see that what they loaded is in effect
 description:
   - Reloads units of systemd in one execution. A unit that does not run reads its configuration when it starts, so it is
-    left alone, unless O(start) says otherwise.
+    left alone, unless O(start) says otherwise. One that cannot be reloaded is restarted.
   - systemd calls a reload of Nginx done when the signal is sent. Nginx then starts workers with the new configuration,
     or logs why it cannot, as when a port is taken, and goes on with the old one. So this waits for a new worker.
 options:
@@ -109,7 +109,7 @@ def reload(unit: str, start: bool, timeout: float) -> tuple[bool, str]:
         done, text = systemctl("start", "--", unit)
         return True, "" if done else f"{unit} could not be started: {text}"
     old = workers() if unit in NGINX else set()
-    done, text = systemctl("reload", "--", unit)
+    done, text = systemctl("reload-or-restart", "--", unit)
     if not done:
         return True, f"{unit} could not be reloaded: {text}"
     if unit in NGINX and not has_new_worker(old, timeout):

@@ -262,7 +262,7 @@ def test_a_pair_is_put_in_place_and_loaded_once(settings, programs):
     assert programs["asked"] == [
         "systemd-run --quiet --wait --pipe --collect /usr/sbin/nginx -q -t",
         "systemctl is-active -q -- nginx.service",
-        "systemctl reload -- nginx.service",
+        "systemctl reload-or-restart -- nginx.service",
     ]
     assert deploy.deploy(settings, item()) is False
     assert len(programs["asked"]) == 3
@@ -301,7 +301,7 @@ def test_another_fault_of_nginx_does_not_keep_a_pair_out(settings, programs):
     programs["refuses"] = lambda: False
     programs["asked"].clear()
     assert deploy.deploy(settings, item()) is True  # the next run makes up for the reload
-    assert "systemctl reload -- nginx.service" in programs["asked"]
+    assert "systemctl reload-or-restart -- nginx.service" in programs["asked"]
 
 
 def test_who_does_not_run_is_left_alone(settings, programs):

@@ -50,7 +50,7 @@ def run(monkeypatch, tmp_path, capsys) -> Callable[..., dict]:
 
 def test_what_runs_is_reloaded_and_what_does_not_is_left_alone(run):
     result = run(active=("exim4.service",), units=["exim4.service", "cups.service"])
-    assert (result["calls"], result["reloaded"]) == (["reload exim4.service"], ["exim4.service"])
+    assert (result["calls"], result["reloaded"]) == (["reload-or-restart exim4.service"], ["exim4.service"])
     assert result["changed"]
     assert not run(units=["cups.service"])["changed"]
 
@@ -73,7 +73,7 @@ def test_all_units_are_tried_and_each_failure_is_told(run):
     units = ["a.service", "b.service", "c.service"]
     result = run(active=tuple(units), broken=("a.service", "c.service"), units=units)
     assert result["failed"]
-    assert result["calls"] == [f"reload {unit}" for unit in units]
+    assert result["calls"] == [f"reload-or-restart {unit}" for unit in units]
     assert result["msg"].splitlines() == [
         f"{unit} could not be reloaded: no good" for unit in ("a.service", "c.service")
     ]

@@ -128,10 +128,13 @@ def _test(settings: Mapping[str, Any]) -> str:
 
 
 def _reload(settings: Mapping[str, Any]) -> None:
-    """Reload the units that use it. All are tried. One that does not run reads it when it starts."""
+    """Reload the units that use it. All are tried. One that does not run reads it when it starts.
+
+    What cannot be reloaded is restarted, such as Redis as the distribution starts it, before it is set up.
+    """
     wrong = []
     for unit in _running(settings):
-        code, printed = run(["systemctl", "reload", "--", unit], 120)
+        code, printed = run(["systemctl", "reload-or-restart", "--", unit], 120)
         if code != 0:
             wrong.append(f"{unit} could not be reloaded: {' '.join(printed.split())}")
     if wrong:
