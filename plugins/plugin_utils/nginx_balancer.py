@@ -19,9 +19,9 @@ DIRECTORY = "/etc/nginx/upstreams"
 INCLUDES = f"{DIRECTORY}/*.conf"
 UNIT = "djangofleet-balancer.service"
 # Seconds between two questions to a server; those that a connection with its handshake may take, so that a host that
-# has frozen is out within 0.5 + 0.6 + 0.2 + 0.6 s and a reload; and those of the whole answer: an app that is only slow
+# has frozen is out within 0.5 + 0.5 + 0.1 + 0.5 s and a reload; and those of the whole answer: an app that is only slow
 # is not taken out for it, which would leave its work to the others.
-INTERVAL, CONNECT_TIMEOUT, TIMEOUT = 0.5, 0.6, 5
+INTERVAL, CONNECT_TIMEOUT, TIMEOUT = 0.5, 0.5, 5
 FALLS = RISES = 2
 
 

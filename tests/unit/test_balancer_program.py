@@ -717,8 +717,21 @@ def test_a_drain_is_not_over_while_workers_from_before_take_requests(host, capsy
     )
     monkeypatch.setattr(nginx, "retired", lambda earlier, end: bool(seen.append(earlier)))
     code, printed = run(capsys, "drain", "app1", "--wait", "0")
-    assert (code, seen) == (1, [[11]]), "those of before the reload"
+    assert (code, seen) == (1, [(11,), (11,)]), "those of before the reload"
     assert "app1: is drained; after 0 s workers of Nginx from before still take requests" in printed
+
+
+def test_nginx_has_loaded_nothing_while_workers_from_before_take_requests(host, capsys, monkeypatch):
+    """So it is told again."""
+    host.write(SHOP)
+    monkeypatch.setattr(nginx, "retired", lambda earlier, end: False)
+    code, printed = run(capsys, "apply", "--json")
+    assert (code, json.loads(printed)["warnings"]) == (
+        0, ["workers of Nginx from before still take requests after 5 s"])  # fmt: skip
+    assert json.loads(run(capsys, "status", "--json")[1])["loaded"] is False
+    monkeypatch.setattr(nginx, "retired", lambda earlier, end: True)
+    assert json.loads(run(capsys, "apply", "--json")[1])["reloaded"] is True
+    assert json.loads(run(capsys, "status", "--json")[1])["loaded"] is True
 
 
 def test_who_is_not_well_comes_back_when_it_is(host, capsys):

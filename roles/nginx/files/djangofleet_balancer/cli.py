@@ -99,9 +99,8 @@ def do_drain(options: argparse.Namespace) -> Outcome:
                 "see `djangofleet-balancer status`; --force drains it all the same, and visitors get errors",
             )
         state.write(after)
-        earlier = nginx.workers()
         done = _brought(settings, after, f"{host} is marked as drained, and Nginx does not know")
-    if done.reloaded and not nginx.retired(earlier, end):
+    if done.reloaded and not nginx.retired(done.earlier, end):
         raise BalancerError(
             f"{host}: is drained; after {options.wait:g} s workers of Nginx from before still take requests",
             "look at them: systemctl status nginx",

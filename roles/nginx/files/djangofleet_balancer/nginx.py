@@ -24,6 +24,7 @@ SECONDS = 30  # for each command
 STOPPED = ("inactive", "failed", "deactivating", "unknown")
 PROC, PID_FILE = Path("/proc"), Path("/run/nginx.pid")
 PAUSE = 0.05  # seconds between two looks at the workers
+RETIREMENT = 5.0  # seconds that those from before a reload have to stop taking connections; mostly it is a tenth of one
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class Brought:
     """What bringing came to.
 
     :param changed: the names of files that are new.
-    :param reloaded: whether Nginx has loaded them. It has not where it does not run.
+    :param reloaded: whether Nginx was told to load them. It is not where it does not run.
+    :param earlier: the workers from before.
     :param warnings: what went wrong beside that.
     """
 
     changed: tuple[str, ...] = ()
     reloaded: bool = False
+    earlier: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -54,7 +57,8 @@ def is_brought(contents: Mapping[str, bytes]) -> bool:
 
 
 def bring(contents: Mapping[str, bytes]) -> Brought:
-    """Have Nginx use what the sites' files are to say. The lock has to be held.
+    """Have Nginx use what the sites' files are to say, and wait until no worker goes by what was before. The lock has
+    to be held.
 
     A process that is killed on the way leaves no trace in the stamp, so that the next one makes up for it.
 
@@ -73,13 +77,17 @@ def bring(contents: Mapping[str, bytes]) -> Brought:
     except BaseException:
         _put_back(before)
         raise
+    changed, earlier = tuple(sorted(before)), tuple(workers())
     if is_running:
         _run(["systemctl", "reload", UNIT], f"{UNIT} could not be reloaded, and goes on as before")
+        if not retired(earlier, time.monotonic() + RETIREMENT):  # told again
+            warning = f"workers of Nginx from before still take requests after {RETIREMENT:g} s"
+            return Brought(changed, is_running, earlier, (warning,))
     try:
         files.write(_stamp(), _digest(contents))
     except OSError as error:  # Nginx has it all the same, and is told again when there is room
-        return Brought(tuple(sorted(before)), is_running, (refused(error).message,))
-    return Brought(tuple(sorted(before)), is_running)
+        return Brought(changed, is_running, earlier, (refused(error).message,))
+    return Brought(changed, is_running, earlier)
 
 
 def _file(name: str) -> Path:

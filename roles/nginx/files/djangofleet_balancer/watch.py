@@ -16,7 +16,7 @@ from .notify import Notifier
 from .probe import fault, is_silent
 
 TICK = 1.0  # seconds: how often files are looked at, and systemd hears of us, at least
-AGAIN = 0.2  # seconds after which a server that has failed is asked again, so that one that is gone is out soon
+AGAIN = 0.1  # seconds after which a server that has failed is asked again, so that one that is gone is out soon
 GATHER = 0.05  # seconds in which servers that fail at once become one reload
 SILENCE = 5.0  # seconds that a server takes no connection before what it has in hand is taken from it
 RETRY = 30  # seconds after which what has failed is tried again, if nothing has changed before
