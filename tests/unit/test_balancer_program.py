@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -1065,11 +1066,23 @@ def test_a_server_that_never_answers_is_out(host, backend):
 
 def test_what_a_frozen_server_has_in_hand_is_given_up_once_it_is_out(host, backend, tls, tmp_path):
     known = {"authority_file": str(tmp_path / "ca.pem"), "name": "shop.example.com"}
+    asked = itertools.count()
+
+    def limps(stream: socket.socket) -> None:
+        """It takes some connections only, and answers those: it is alive."""
+        if next(asked) % 3 == 0:
+            hangs(stream)
+        else:
+            with tls.wrap_socket(stream, server_side=True) as taken:
+                limping.says(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")(taken)
+
+    limping = backend(limps)
     one, kill = backend(OK, tls), ["ss", "--kill", "--tcp", "--numeric", "--no-header", "state", "established", "dst"]
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         other = f"127.0.0.1:{frozen.getsockname()[1]}"
         sites = [site(name, server("app1", one.address), server("app2", other), tls=known) for name in ("shop", "blog")]
         alone = site("alone", server("app2", other), tls=known)
+        sites[0]["servers"].append(server("app3", limping.address))
         host.write(*sites, alone, connect_timeout=0.2)
         host.start("watch")
         for each in ("shop", "blog"):
@@ -1077,6 +1090,8 @@ def test_what_a_frozen_server_has_in_hand_is_given_up_once_it_is_out(host, backe
         time.sleep(1)
     assert host.asked(*kill, other) == 2, "once for each site that has another server"
     assert host.asked(*kill, one.address) == 0
+    assert limping.requests
+    assert host.asked(*kill, limping.address) == 0
 
 
 def test_a_server_with_a_certificate_of_somebody_else_is_out(host, backend, tls, tmp_path):

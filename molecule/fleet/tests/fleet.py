@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.outside import PROVE, Browser, play, visiting, within
+from urllib3.exceptions import HTTPError
 
 BALANCER, APP1, APP2, DATA = (f"djangofleet-fleet-{name}" for name in ("balancer", "app1", "app2", "data"))
 ADDRESS = {BALANCER: "10.217.64.2", APP1: "10.217.64.3", APP2: "10.217.64.4", DATA: "10.217.64.5"}
@@ -60,9 +61,13 @@ def host_of(page: str) -> str:
 
 def out() -> dict[str, str]:
     """The hosts that get no requests, with what djangofleet-balancer says of each, once Nginx knows too."""
-    said: dict[str, Any] = {"loaded": False}
-    while not said["loaded"]:
-        said = json.loads(on(BALANCER, "djangofleet-balancer", "status", "--json", check=False))
+    said: dict[str, Any] = {}
+
+    def is_loaded() -> bool:
+        said.update(json.loads(on(BALANCER, "djangofleet-balancer", "status", "--json", check=False)))
+        return said["loaded"]
+
+    within(is_loaded, 20, "Nginx has loaded what djangofleet-balancer says")
     return {entry["host"]: entry["why"] for entry in said["servers"] if not entry["in"]}
 
 
@@ -98,15 +103,18 @@ class Readers(threading.Thread):
     def run(self) -> None:
         tabs: list[str] = []
         while not self.over.is_set():
-            page = self.visitor.get("/")
-            if page.status == 200:
-                tabs += re.findall(r'(?:href|src)="(/static/[^"]+)"', page.data.decode())
-                tabs = list(dict.fromkeys(tabs))
-            for asset in tabs:
-                status = self.visitor.get(asset).status
-                self.loaded += 1
-                if status != 200:
-                    self.lost.append(f"{asset}: {status}")
+            try:
+                page = self.visitor.get("/")
+                if page.status == 200:
+                    tabs += re.findall(r'(?:href|src)="(/static/[^"]+)"', page.data.decode())
+                    tabs = list(dict.fromkeys(tabs))
+                for asset in tabs:
+                    status = self.visitor.get(asset).status
+                    self.loaded += 1
+                    if status != 200:
+                        self.lost.append(f"{asset}: {status}")
+            except HTTPError as error:
+                self.lost.append(str(error))
 
     def __enter__(self) -> Readers:
         self.start()

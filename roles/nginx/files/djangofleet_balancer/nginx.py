@@ -34,12 +34,14 @@ class Brought:
     :param changed: the names of files that are new.
     :param reloaded: whether Nginx was told to load them. It is not where it does not run.
     :param earlier: the workers from before.
+    :param is_pending: whether some of them still take requests.
     :param warnings: what went wrong beside that.
     """
 
     changed: tuple[str, ...] = ()
     reloaded: bool = False
     earlier: tuple[int, ...] = ()
+    is_pending: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -82,11 +84,11 @@ def bring(contents: Mapping[str, bytes]) -> Brought:
         _run(["systemctl", "reload", UNIT], f"{UNIT} could not be reloaded, and goes on as before")
         if not retired(earlier, time.monotonic() + RETIREMENT):  # told again
             warning = f"workers of Nginx from before still take requests after {RETIREMENT:g} s"
-            return Brought(changed, is_running, earlier, (warning,))
+            return Brought(changed, is_running, earlier, is_pending=True, warnings=(warning,))
     try:
         files.write(_stamp(), _digest(contents))
     except OSError as error:  # Nginx has it all the same, and is told again when there is room
-        return Brought(changed, is_running, earlier, (refused(error).message,))
+        return Brought(changed, is_running, earlier, warnings=(refused(error).message,))
     return Brought(changed, is_running, earlier)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import ssl
@@ -18,6 +19,7 @@ STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: [^\n]*)?\r?\n")
 
 
 SILENT = "it takes no connection"
+UNREACHABLE = tuple(os.strerror(number).lower() for number in (errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH))
 
 
 class Unconnected(Exception):
@@ -58,7 +60,7 @@ async def fault(address: str, health: Mapping[str, Any], seconds: float, first: 
 
 def is_silent(fault: str) -> bool:
     """Whether a server was not there at all, by what was wrong with it: it may have frozen."""
-    return fault.startswith(SILENT)
+    return fault.startswith((SILENT, *UNREACHABLE))
 
 
 def _judged(line: bytes, health: Mapping[str, Any]) -> str:

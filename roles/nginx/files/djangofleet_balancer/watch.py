@@ -6,6 +6,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from . import config as configuration
@@ -19,6 +20,7 @@ TICK = 1.0  # seconds: how often files are looked at, and systemd hears of us, a
 AGAIN = 0.1  # seconds after which a server that has failed is asked again, so that one that is gone is out soon
 GATHER = 0.05  # seconds in which servers that fail at once become one reload
 SILENCE = 5.0  # seconds that a server takes no connection before what it has in hand is taken from it
+MISSES = 2  # times that it was asked in them, at least: one may be lost on the way
 RETRY = 30  # seconds after which what has failed is tried again, if nothing has changed before
 GRACE = 2  # seconds in which what is under way may end after SIGTERM; the next start makes up for it otherwise
 
@@ -28,6 +30,20 @@ Result = TypeVar("Result")
 def say(text: str) -> None:
     """Write a line to the journal."""
     print(text, flush=True)
+
+
+@dataclass
+class Silence:
+    """How long a server has not been there.
+
+    :param since: when it was asked last that it took the connection.
+    :param misses: how often it has not since then.
+    :param is_left: whether what it had in hand was given up.
+    """
+
+    since: float
+    misses: int = 0
+    is_left: bool = False
 
 
 class Watch:
@@ -42,7 +58,7 @@ class Watch:
         self._told: dict[Key, Standing] = {}
         self._asking: dict[Key, asyncio.Task[None]] = {}
         self._answered: set[Key] = set()
-        self._silent: dict[Key, float] = {}  # since when; infinite once it was left
+        self._silences: dict[Key, Silence] = {}
         self._bringing: asyncio.Task[None] | None = None
         self._failed: tuple[object, float] = (None, 0)  # what could not be brought, and until when it is left alone
         self._is_ready = self._is_over = False
@@ -136,6 +152,7 @@ class Watch:
 
     async def _fails(self, key: Key, health: dict[str, Any]) -> bool:
         """Ask a server once. Whether it has failed, and not often enough to be out."""
+        began = self._loop.time()
         found = await fault(key.address, health, self._config["timeout"], self._config["connect_timeout"])
         if key not in self._records:  # the configuration no longer has it
             return False
@@ -145,21 +162,22 @@ class Watch:
         self._answered.add(key)
         if is_first or (before.mark is None) != (after.mark is None):
             self._loop.call_later(GATHER, self._wake.set)
-        await self._leave(key, found)
+        await self._leave(key, found, began)
         return bool(found) and after.mark is None
 
-    async def _leave(self, key: Key, found: str) -> None:
+    async def _leave(self, key: Key, found: str, began: float) -> None:
         """Give up what a server has in hand that is out and stays silent: a host that has frozen keeps its connections
-        open, and who waits at one would wait until the app's own timeout."""
-        if not found:
-            self._silent.pop(key, None)
+        open, and who waits at one would wait until the app's own timeout. One that takes connections is alive, whatever
+        it answers."""
+        if not is_silent(found):
+            self._silences[key] = Silence(began)
             return
-        if is_silent(found):
-            self._silent.setdefault(key, self._loop.time())
-        begun, standing = self._silent.get(key), self._told.get(key)
-        if begun is None or self._loop.time() - begun < SILENCE or standing is None or standing.is_in:
+        silence, standing = self._silences.setdefault(key, Silence(began)), self._told.get(key)
+        silence.misses += 1
+        is_long = silence.misses >= MISSES and self._loop.time() - silence.since >= SILENCE
+        if silence.is_left or not is_long or standing is None or standing.is_in:
             return
-        self._silent[key] = float("inf")
+        silence.is_left = True
         count = await in_thread(lambda: connections.cut([key.address]))
         if count:
             say(f"{key.site}: {key.host} stays silent, connections to it that are given up: {count}")
@@ -220,7 +238,7 @@ def brought(config: dict[str, Any], known: dict[Key, Record]) -> tuple[dict[str,
 
     A state that cannot be recorded, on a full disk, does not keep servers in that are not well.
 
-    :returns: the state that Nginx has now, None if it goes on as before; and what went wrong.
+    :returns: the state that Nginx has now, None if it goes on as before, or a part of it; and what went wrong.
     :raises LockedError: somebody else is at work, for long.
     """
     problems = []
@@ -234,7 +252,7 @@ def brought(config: dict[str, Any], known: dict[Key, Record]) -> tuple[dict[str,
             done = nginx.bring(nginx.wanted(config, after))
         except (BalancerError, OSError) as error:
             return None, [*problems, _told(error)]
-    return after, [*problems, *done.warnings]
+    return None if done.is_pending else after, [*problems, *done.warnings]
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:
