@@ -151,6 +151,25 @@ def test_so_many_answers_in_a_row_decide(faults, limits, mark):
     assert record_of(*faults, **limits).mark == mark
 
 
+@pytest.mark.parametrize(
+    ("between", "taken"),
+    [(0, [2, 4, 8, 16, 32, 60, 60]), (100, [2, 4, 8, 16, 32, 60, 60]), (200, [2, 2, 2, 2, 2, 2, 2])],
+)
+def test_a_server_that_falls_again_and_again_comes_back_later_each_time(between, taken):
+    """Each change is a reload. Once it has been well for a minute, nothing is held against it."""
+    record, found, limits = health.Record(), [], {"falls": 2, "rises": 2}
+    for _ in taken:
+        while not record.mark:
+            record = health.judged(record, "x", limits, "now")
+        number = 0
+        while record.mark:
+            record, number = health.judged(record, "", limits, "now"), number + 1
+        found.append(number)
+        for _ in range(between - number):
+            record = health.judged(record, "", limits, "now")
+    assert found == taken
+
+
 def test_a_restart_forgets_nothing():
     assert record_of("", mark=MARK).mark == MARK
     assert record_of("x", mark=MARK).mark == MARK

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 from .upstream import candidates, drained, failing, out_of
 
+STEADY = 120  # right answers in a row, a minute of them, after which nothing is held against a server
+MOST = 60  # right answers that a server has to give at most
+
 
 class Key(NamedTuple):
     """A server that is asked. At another address it is another one, which has to prove itself."""
@@ -24,24 +27,30 @@ class Record:
     :param mark: since when and why it is unhealthy; None while it is healthy.
     :param good: how many answers in a row were right.
     :param bad: how many were wrong.
+    :param rises: how many have to be right before it is healthy again; 0 if it has been steady.
     """
 
     mark: Mapping[str, str] | None = None
     good: int = 0
     bad: int = 0
+    rises: int = 0
 
 
 def judged(record: Record, fault: str, config: Mapping[str, Any], now: str) -> Record:
-    """The record after one more answer. `falls` wrong ones in a row make it unhealthy, `rises` right ones heal it.
+    """The record after one more answer. `falls` wrong ones in a row make it unhealthy, `rises` right ones heal it:
+    twice as many each time that it falls again soon, since every change is a reload, which ends websockets in the end.
 
     :param fault: what was wrong with the answer; empty if nothing.
     """
     if not fault:
         good = record.good + 1
-        return Record(None if good >= config["rises"] else record.mark, good=good)
+        mark = None if good >= (record.rises or config["rises"]) else record.mark
+        return Record(mark, good=good, rises=record.rises if good < STEADY else 0)
     bad = record.bad + 1
-    fallen = {"since": now, "why": fault} if bad >= config["falls"] else None
-    return Record(record.mark or fallen, bad=bad)
+    if record.mark or bad < config["falls"]:
+        return Record(record.mark, bad=bad, rises=record.rises)
+    rises = min(2 * record.rises, MOST) if record.rises else config["rises"]
+    return Record({"since": now, "why": fault}, bad=bad, rises=rises)
 
 
 def records(config: Mapping[str, Any], state: Mapping[str, Any], known: Mapping[Key, Record]) -> dict[Key, Record]:
