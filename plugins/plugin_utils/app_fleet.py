@@ -10,7 +10,7 @@ C(apps) are resolved ones. C(hostvars) are those of the inventory's hosts, for t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.app_servers import address_of
@@ -153,19 +153,19 @@ def balancer_site(
     given = {key: value for key, value in app["nginx"].items() if key not in INNER or key in BOTH}
     further = {key: value for key, value in given.pop("upstream", {}).items() if key not in KEPT}
     found = {**{key: site[key] for key in ("name", "domains", "certificate", "open_paths")}, "upstream": upstream}
-    return found, {**given, **({"upstream": _with_options(further, upstream, servers)} if further else {})}
+    if "server_options" in further:
+        words = words_of(servers, hostvars)
+        named = {words.get(entry.get("address")): entry for entry in further["server_options"]}
+        further["server_options"] = [
+            {**entry, **named.get(entry["host"], {}), "address": entry["address"]}
+            for entry in upstream["server_options"]
+        ]
+    return found, {**given, **({"upstream": further} if further else {})}
 
 
-def _with_options(given: Mapping[str, Any], wired: Mapping[str, Any], servers: Mapping[str, str]) -> dict[str, Any]:
-    """What an app says about its servers, by their hosts' names or their addresses, over what is wired."""
-    named = {
-        servers.get(entry.get("address"), entry.get("address")): entry for entry in given.get("server_options", [])
-    }
-    options = [
-        {**entry, **{key: value for key, value in named.get(entry["address"], {}).items() if key != "address"}}
-        for entry in wired["server_options"]
-    ]
-    return {**given, "server_options": options}
+def words_of(hosts: Iterable[str], hostvars: Mapping[str, Any]) -> dict[str, str]:
+    """The words by which C(server_options) may mean a host, its name or where it answers, each with the host."""
+    return {word: host for host in hosts for word in (host, *(server_of(host, hostvars, tls) for tls in (True, False)))}
 
 
 def server_of(host: str, hostvars: Mapping[str, Any], tls: bool) -> str:
@@ -270,6 +270,28 @@ def host_problems(
     if given is None and not hosts and groups.get(BALANCERS):
         yield f"{where}.hosts: none is in the group {GROUP}, and the balancers have none to ask; put one there"
     yield from _balancer_problems(where, hosts, groups, hostvars)
+    if balancers_of(hosts, groups):
+        yield from _option_problems(app, f"{where}.nginx.upstream.server_options", hosts, hostvars)
+
+
+def _option_problems(
+    app: Mapping[str, Any], where: str, hosts: Sequence[str], hostvars: Mapping[str, Any]
+) -> Iterator[str]:
+    """Options of servers that would be left out of the balancers without a word, since they mean none of the hosts."""
+    nginx = app.get("nginx")
+    upstream = nginx.get("upstream") if isinstance(nginx, Mapping) else None
+    given = upstream.get("server_options", []) if isinstance(upstream, Mapping) else []
+    if not isinstance(given, (list, tuple)) or not all(isinstance(entry, Mapping) for entry in given):
+        yield problem(where, given, f"a list such as [{{address: {hosts[0]}, weight: 2}}]")
+        return
+    words = words_of(hosts, hostvars)
+    seen = set()
+    for number, entry in enumerate(given):
+        host = words.get(str(entry.get("address")))
+        if not host or host in seen:
+            wish = "each host once" if host else f"one of the app's hosts: {', '.join(hosts)}"
+            yield problem(f"{where}[{number}].address", entry.get("address"), wish)
+        seen.add(host)
 
 
 def separate_problems(where: str, hosts: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -288,3 +288,35 @@ def test_every_host_of_a_tier_needs_an_address():
         "fleet_address: is missing for app2",
         "fleet_address: is missing for lb2",
     ]
+
+
+@pytest.mark.parametrize("address", ["app2", "10.0.0.4:443", "10.0.0.4:80"])
+@pytest.mark.parametrize("tls", [True, False])
+def test_options_of_a_server_name_it_by_its_host_or_by_where_it_answers(address, tls):
+    given = {**SHOP, "nginx": {"upstream": {"server_options": [{"address": address, "weight": 3}]}}}
+    upstream = site_on("lb1", given, tls=tls)["upstream"]
+    assert problems(given) == []
+    assert [entry["weight"] for entry in upstream["server_options"]] == [1, 3, 1]
+    assert [entry["address"] for entry in upstream["server_options"]] == upstream["servers"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([{"address": "app1"}, {"address": "ap2"}], "[1].address: found 'ap2'; give one of the app's hosts: app1,"),
+        ([{"weight": 2}], "[0].address: "),
+        ([{"address": ["app1"]}], "[0].address: "),
+        ([{"address": "app1"}, {"address": "10.0.0.3:443"}], "[1].address: found '10.0.0.3:443'; give each host"),
+        ("app2", ": found 'app2'; give a list"),
+        (["app2"], ": found '['app2']'; give a list"),
+        ({"app2": {"weight": 2}}, ": found '{'app2': {'weight': 2}}'; give a list"),
+    ],
+)
+def test_options_of_a_server_that_is_none_of_the_hosts_are_refused(options, said):
+    (line,) = problems({**SHOP, "nginx": {"upstream": {"server_options": options}}})
+    assert line.startswith(f"django_apps[shop].nginx.upstream.server_options{said}")
+
+
+def test_what_is_no_mapping_of_nginx_is_told_by_others():
+    """Its type is checked with the app's other options; here it must not end in a stack."""
+    assert problems({**SHOP, "nginx": "text"}) == problems({**SHOP, "nginx": {"upstream": None}}) == []
