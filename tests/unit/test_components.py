@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 COMPONENTS = sorted(path.stem for path in (ROOT / "playbooks/components").glob("*.yml"))
 # Those that make hosts run on the controller, and on the instance that an image is made of.
-MAKERS = {"ec2.yml": {"localhost"}, "image.yml": {"localhost", "image"}}
+MAKERS = {"ec2.yml": {"localhost"}, "image.yml": {"localhost", "djangofleet_image"}}
 GROUPS = "~^(web|app|balancer|database|cache|monitoring)$"
 
 
