@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import BOOLEANS
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.app_servers import address_of
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.problems import nearest, problem, shown
 from ansible_collections.djangofleet.stack.plugins.plugin_utils.specs import spec_of
@@ -327,3 +328,7 @@ def _balancer_problems(
                 f"fleet_address: is missing for {host}, while {', '.join(balancers)} passes requests to the hosts of "
                 f"{where}; give the private address by which these hosts reach each other"
             )
+        # What is no boolean would be taken for false, and requests would pass without encryption.
+        tls = (hostvars.get(host) or {}).get("fleet_tls_enabled", True)
+        if str(tls).lower() not in BOOLEANS:
+            yield problem("fleet_tls_enabled", tls, f"true or false ({host})")

@@ -320,3 +320,23 @@ def test_options_of_a_server_that_is_none_of_the_hosts_are_refused(options, said
 def test_what_is_no_mapping_of_nginx_is_told_by_others():
     """Its type is checked with the app's other options; here it must not end in a stack."""
     assert problems({**SHOP, "nginx": "text"}) == problems({**SHOP, "nginx": {"upstream": None}}) == []
+
+
+@pytest.mark.parametrize("host", ["app2", "lb1"])
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("maybe", True),
+        ([1], True),
+        ("", True),
+        (None, True),
+        ("no", False),
+        ("False", False),
+        (True, False),
+        (0, False),
+    ],
+)
+def test_encryption_between_hosts_is_turned_off_by_a_boolean_alone(host, said, refused):
+    hostvars = {**HOSTVARS, host: {**HOSTVARS[host], "fleet_tls_enabled": said}}
+    found = problems(SHOP, hostvars=hostvars)
+    assert [line.partition(":")[0] for line in found] == (["fleet_tls_enabled"] if refused else [])
